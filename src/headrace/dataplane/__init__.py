@@ -1,0 +1,1 @@
+"""The border to the native data plane: batches, tables, counters, workers."""

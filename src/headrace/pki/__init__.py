@@ -1,0 +1,1 @@
+"""Computer certificates: a small CA, issuing, revocation, and the verdict on a peer's chain."""

@@ -1,0 +1,103 @@
+"""What the PPP core is told, and the answers it waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from headrace.errors import Slug
+from headrace.model import Encryption
+
+
+class AuthMethod(StrEnum):
+    """Ways to prove a user's identity."""
+
+    PAP = "pap"
+    CHAP_MD5 = "chap-md5"
+    MSCHAP_V2 = "mschap-v2"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """What a client proves itself with."""
+
+    username: str
+    """May be ``DOMAIN\\user``."""
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """One link, either role."""
+
+    server: bool
+    """True: this side authenticates the other and gives addresses (LNS)."""
+    auth_methods: tuple[AuthMethod, ...] = (AuthMethod.MSCHAP_V2,)
+    """Server: demanded, most wanted first. Client: accepted."""
+    encryption: Encryption = Encryption.OPTIONAL
+    """MPPE inside the link. A server's grant may tighten or loosen it for the user."""
+    mppe_bits: tuple[int, ...] = (128, 56, 40)
+    """Strengths allowed, strongest first. 40 and 56 only where a policy names them."""
+    mppe_stateless: bool = True
+    """Ask for stateless mode; a peer that insists on stateful gets it only if this is False or ``mppe_allow_stateful``."""
+    mppe_allow_stateful: bool = True
+    prefer_mppe: bool = False
+    """With ``optional``: offer CCP ourselves; otherwise answer only. Inside ESP Windows counts IPsec as the encryption."""
+    name: str = "headrace"
+    """CHAP name of the server."""
+    credentials: ClientCredentials | None = None
+    mru: int = 1400
+    """The largest information field we take, sent in LCP."""
+    max_send_mru: int = 1400
+    """Never send more than this, whatever the peer takes: what fits the path."""
+    pfc: bool = True
+    acfc: bool = True
+    echo_interval: float = 30.0
+    """Seconds between LCP echoes when nothing arrives; 0 is off."""
+    echo_failure: int = 4
+    restart_timer: float = 3.0
+    max_configure: int = 10
+    max_terminate: int = 2
+    max_failure: int = 5
+    auth_timeout: float = 30.0
+    network_timeout: float = 30.0
+    """Seconds from authentication to an open IPCP."""
+    local_address: IPv4Address | None = None
+    """Server: our inner address. Client: ``None`` takes what is given."""
+    want_dns: bool = True
+    """Client: ask for DNS servers."""
+    want_wins: bool = False
+    passive_start: float = 0.0
+    """Server: seconds to wait for the peer's first Configure-Request before sending ours (Windows loses one sent too early)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthAccept:
+    """The user may come in. For MS-CHAPv2 the keys and the proof come from the NT hash of the hash; PAP and CHAP-MD5 give no keys."""
+
+    username: str
+    """Canonical account name."""
+    address: IPv4Address | None = None
+    """Inner address of the peer; ``None``: no IPv4."""
+    dns: tuple[IPv4Address, ...] = ()
+    wins: tuple[IPv4Address, ...] = ()
+    encryption: Encryption | None = None
+    """The user's own policy; ``None``: the link's."""
+    mschap_success: bytes | None = None
+    """``S=...`` text for MS-CHAPv2's Success packet, without the message."""
+    mppe_send_key: bytes | None = field(default=None, repr=False)
+    """RFC 3079 master send key (16 octets, from the server's view), if the method gives keys."""
+    mppe_recv_key: bytes | None = field(default=None, repr=False)
+    allow_any_address: bool = False
+    """The user may choose an address."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthReject:
+    """The user may not. ``slug`` decides the number that the peer sees (E=691, 646 to 649)."""
+
+    slug: Slug
+    detail: str = ""
+    retry: bool = False
+    """Whether the peer may try again on the same link (MS-CHAP R=1)."""

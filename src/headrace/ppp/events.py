@@ -1,0 +1,116 @@
+"""What the PPP core tells its driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import TypeAlias
+
+from headrace.model import Failure, MppeKeys
+from headrace.ppp.config import AuthMethod
+
+
+@dataclass(frozen=True, slots=True)
+class LcpUp:
+    """LCP is open: what the data plane may use when it sends."""
+
+    send_mru: int
+    send_acfc: bool
+    send_pfc: bool
+    auth: AuthMethod | None
+    """What the authenticating side asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRequest:
+    """Server: the peer has given its proof; answer with ``Link.auth_result(request, ...)``, now or later.
+
+    Everything that a store or a RADIUS server needs to check it. Nothing here says whether it is right.
+    """
+
+    request: int
+    method: AuthMethod
+    username: bytes
+    """As sent, unescaped."""
+    identifier: int
+    challenge: bytes = field(default=b"", repr=False)
+    """CHAP: ours."""
+    response: bytes = field(default=b"", repr=False)
+    """CHAP-MD5: 16 octets. MS-CHAPv2: peer challenge 16, reserved 8, NT response 24, flags 1. PAP: the password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """Authentication is complete (server: accepted; client: accepted and, for MS-CHAPv2, the server's proof verified)."""
+
+    username: str
+    method: AuthMethod | None
+
+
+@dataclass(frozen=True, slots=True)
+class MppeUp:
+    """CCP opened: install both directions before the next user packet."""
+
+    send: MppeKeys
+    receive: MppeKeys
+
+
+@dataclass(frozen=True, slots=True)
+class MppeDown:
+    """CCP closed or renegotiates: close both directions."""
+
+
+@dataclass(frozen=True, slots=True)
+class MppeFlush:
+    """The peer sent a CCP Reset-Request: set the A bit on the next packet (stateful)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionDecided:
+    """Whether user data must be encrypted is settled: REQUIRED from now on, or never mind."""
+
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv4Up:
+    """IPCP is open."""
+
+    local: IPv4Address
+    remote: IPv4Address
+    dns: tuple[IPv4Address, ...]
+    """Client: as given. Server: as granted."""
+    wins: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv4Down:
+    """IPCP left the open state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """LCP Identification text of the peer (Windows: MSRASV5.20, MSRAS-0-COMPUTER), printable."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The link has ended; nothing follows. Close the session that carries it."""
+
+    failure: Failure
+    by_peer: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A frame was ignored. The driver counts by reason."""
+
+    reason: str
+    """Stable counter name: ``ppp_short``, ``lcp_length``, ``chap_size`` ..."""
+
+
+PppEvent: TypeAlias = (
+    LcpUp | AuthRequest | Authenticated | MppeUp | MppeDown | MppeFlush | EncryptionDecided | Ipv4Up | Ipv4Down | Identification | LinkDown | Dropped
+)
