@@ -1,0 +1,104 @@
+"""What the stack asks of the data plane: its tables, as one protocol. ``dataplane`` satisfies it; tests pass a recording one.
+
+Table changes are memory operations, not I/O: they take effect at once and answer at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Protocol
+
+from headrace.errors import LocalError
+from headrace.model import Endpoint, EspKeys, MppeKeys, MppePolicy
+
+
+class TableFull(LocalError):
+    """The data plane has no free record of the kind asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerEntry:
+    """``struct hr_peer_config``: where a peer is and how it is reached."""
+
+    remote: Endpoint
+    local: Endpoint
+    """Names the listener by address."""
+    udp_encap: bool
+    follow: bool
+    """Whether an authenticated packet from elsewhere moves ``remote``."""
+    clear: bool = False
+    """L2TP without IPsec."""
+    l2tp_port: int = 1701
+    cookie: int = 0
+    """The stack's handle; comes back with every exception."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEntry:
+    """``struct hr_session_config``: one L2TP session as the hot path needs it."""
+
+    peer: int
+    """Index of the peer in the data plane."""
+    local_tunnel: int
+    local_session: int
+    remote_tunnel: int
+    remote_session: int
+    local_port: int
+    remote_port: int
+    lns: bool
+    cookie: int
+    send_length: bool = True
+    send_sequence: bool = False
+    require_sequence: bool = False
+    send_acfc: bool = False
+    send_pfc: bool = False
+    mppe_policy: MppePolicy = MppePolicy.WHEN_OPEN
+    open4: bool = False
+    default_route: bool = False
+    send_mru: int = 1400
+    mss4: int = 0
+    own4: IPv4Address | None = None
+    rate_rx: int = 0
+    """Octets a second from the peer; 0 is no limit."""
+    rate_tx: int = 0
+
+
+class Tables(Protocol):
+    """Every method that adds raises ``TableFull`` when there is no room, and changes nothing then."""
+
+    def add_peer(self, entry: PeerEntry) -> int:
+        """A new peer record; its index."""
+
+    def update_peer(self, index: int, entry: PeerEntry) -> None:
+        """Replace a peer record."""
+
+    def remove_peer(self, index: int) -> None:
+        """Remove a peer and everything that hangs on it."""
+
+    def add_sa(self, peer: int, keys: EspKeys) -> int:
+        """A new SA; an outbound one is idle until ``use_sa``."""
+
+    def use_sa(self, index: int) -> None:
+        """Send everything of the SA's peer through it from now on."""
+
+    def remove_sa(self, index: int) -> None:
+        """Remove an SA; its keys are wiped."""
+
+    def add_session(self, entry: SessionEntry) -> int:
+        """A new session record; its index."""
+
+    def update_session(self, index: int, entry: SessionEntry) -> None:
+        """Replace a session's settings; numbering and MPPE state stay."""
+
+    def set_mppe(self, index: int, keys: MppeKeys) -> None:
+        """Open one direction of MPPE."""
+
+    def close_mppe(self, index: int) -> None:
+        """Close both directions of MPPE."""
+
+    def flush_mppe(self, index: int) -> None:
+        """Mark the next packet out as flushed (stateful)."""
+
+    def remove_session(self, index: int) -> None:
+        """Remove a session; its keys are wiped."""
