@@ -21,12 +21,15 @@ class PeerRecord:
     auth: str
     """``cert``, ``psk``, or ``none`` for clear L2TP."""
     remote_id: str = ""
+    host_name: str = ""
+    """The L2TP host name."""
     vendor: str = ""
     ike_proposal: str = ""
     esp_proposal: str = ""
     nat_local: bool = False
     nat_remote: bool = False
     since: float = 0.0
+    rungs: dict[Rung, float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ class SessionUp:
 
 @dataclass(frozen=True, slots=True)
 class SessionDown:
-    """A session has ended, whether or not it was up. Its lease is free again."""
+    """A session has ended; ``session.up`` says whether it had come up. Its lease is free again."""
 
     session: SessionRecord
     failure: Failure
@@ -111,10 +114,8 @@ class Refused:
     """A connection broke on a rung before a session was up."""
 
     remote: Endpoint
-    rung: Rung
     failure: Failure
     peer: PeerRecord | None = None
-    session: SessionRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +173,20 @@ class PppPacket:
     data: bytes
 
 
-Packet: TypeAlias = L2tpPacket | PppPacket
+@dataclass(frozen=True, slots=True)
+class ReleaseSession:
+    """Remove the session from the data plane, now that everything queued before this has been sent."""
+
+    session: int
+    """Index in the data plane."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePeer:
+    """Remove the peer from the data plane, now that everything queued before this has been sent."""
+
+    peer: int
+    """Index in the data plane."""
+
+
+Packet: TypeAlias = L2tpPacket | PppPacket | ReleaseSession | ReleasePeer

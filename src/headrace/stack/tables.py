@@ -102,3 +102,9 @@ class Tables(Protocol):
 
     def remove_session(self, index: int) -> None:
         """Remove a session; its keys are wiped."""
+
+    def sa_packets(self, index: int) -> int:
+        """Good packets that an SA has carried: the sign of life for DPD."""
+
+    def session_received(self, index: int) -> int:
+        """Inner packets that a session has brought in: the sign of life for Hello and LCP echo."""

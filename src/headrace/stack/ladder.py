@@ -1,0 +1,721 @@
+"""The way of a conversation, for both roles: IKE peer, its SAs, its tunnels, its sessions, its PPP links.
+
+What comes in, in the order of the rungs:
+
+1. ``ike_datagram``  -> IkeEndpoint -> PeerUp, InstallSa, ChildUp: peer and SA records go into the tables
+2. ``l2tp_control``  -> L2tpPeer of that peer, for a tunnel belongs to the SA pair it came through -> SessionUp: a session record
+3. ``ppp_frame``     -> Link of that session -> LcpUp, Authenticated, MppeUp, Ipv4Up: the session record is completed step by step
+
+and what ends, in the reverse order: LinkDown closes the call (CDN), the last call the tunnel (StopCCN), the last tunnel the peer
+(Delete), unless the lower layer went first, which takes everything above with it at once.
+
+The roles differ in a few hooks only: ``lns.py`` waits, asks who the user is and gives addresses; ``lac.py`` dials.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TypeAlias
+
+from headrace.core import Outbox
+from headrace.errors import LocalError, Slug
+from headrace.ike import events as ike_events
+from headrace.ike.endpoint import IkeEndpoint
+from headrace.l2tp import events as l2tp_events
+from headrace.l2tp.config import IdAllocator, L2tpConfig
+from headrace.l2tp.peer import L2tpPeer
+from headrace.model import Auth, Cipher, Datagram, Encryption, Endpoint, Failure, MppePolicy, Rand, Rung
+from headrace.ppp import events as ppp_events
+from headrace.ppp.config import AuthAccept, AuthReject, LinkConfig
+from headrace.ppp.link import Link
+from headrace.stack import events
+from headrace.stack.mtu import TCP_IP4, inner_mtu
+from headrace.stack.tables import PeerEntry, SessionEntry, Tables
+from headrace.stack.timers import Timers
+
+_ACTIVITY_INTERVAL = 10.0
+"""Seconds between looks at the traffic counters of a peer: a third of the shortest liveness timer in use."""
+_STOP_DELAY = 0.3
+"""Seconds between StopCCN and the IKE Delete: the first needs the SA that the second removes."""
+
+Key: TypeAlias = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LadderConfig:
+    """What both roles need to know beyond the cores' own configurations."""
+
+    l2tp: L2tpConfig
+    link: LinkConfig
+    path_mtu: int = 1500
+    """Outer octets that fit without fragments."""
+    max_sessions: int = 10000
+    peer_linger: float = 20.0
+    """Seconds that a peer without any session is kept."""
+    l2tp_timeout: float = 40.0
+    """Seconds from IPsec to the first session."""
+    allow_clear: bool = False
+    """L2TP without IPsec is served."""
+    max_clear_peers: int = 256
+    keylog: bool = False
+
+
+@dataclass(slots=True)
+class Session:
+    """One PPP session and its place in the tables."""
+
+    record: events.SessionRecord
+    link: Link
+    entry: SessionEntry
+    peer: Peer
+    received: int = 0
+    """Inner packets at the last look."""
+    failure: Failure | None = None
+    by_peer: bool = False
+
+
+@dataclass(slots=True)
+class Peer:
+    """One remote machine and all that hangs on it."""
+
+    record: events.PeerRecord
+    ike: int | None
+    """Handle in the IKE core; ``None`` for clear L2TP."""
+    l2tp: L2tpPeer
+    entry: PeerEntry | None = None
+    index: int = -1
+    """In the data plane's table; -1 until the first SA."""
+    sas: dict[tuple[int, bool], int] = field(default_factory=dict)
+    """(SPI, outbound) to index."""
+    cipher: Cipher = Cipher.NULL
+    auth: Auth = Auth.NONE
+    sessions: dict[tuple[int, int], Session] = field(default_factory=dict)
+    """By (local tunnel, local session)."""
+    had_session: bool = False
+    announced: bool = False
+    closing: Failure | None = None
+    stopping: bool = False
+    packets: int = 0
+    """On all inbound SAs, at the last look."""
+
+
+class Ladder:
+    """Joins the four cores. One for a gateway, one for a client. See the module's text for the flow."""
+
+    def __init__(self, ike: IkeEndpoint, tables: Tables, config: LadderConfig, ids: IdAllocator, rand: Rand) -> None:
+        self.config = config
+        self.draining = False
+        self._ike = ike
+        self._tables = tables
+        self._ids = ids
+        self._rand = rand
+        self._peers: dict[int, Peer] = {}
+        self._by_ike: dict[int, Peer] = {}
+        self._by_index: dict[int, Peer] = {}
+        self._by_clear: dict[tuple[Endpoint, Endpoint], Peer] = {}
+        self._by_sa: dict[int, tuple[Peer, int]] = {}
+        self._sessions: dict[int, Session] = {}
+        self._session_by_index: dict[int, Session] = {}
+        self._handles = count(1)
+        self._touched: dict[Key, None] = {}
+        self._timers: Timers[Key] = Timers()
+        self._events: Outbox[events.StackEvent] = Outbox()
+        self._packets: Outbox[events.Packet] = Outbox()
+
+    # --- what comes in ---------------------------------------------------------------------------------------------------
+
+    def ike_datagram(self, datagram: Datagram, now: float) -> None:
+        """Take an ISAKMP message (no non-ESP marker)."""
+        self._ike.receive(datagram, now)
+        self._settle(now)
+
+    def l2tp_control(self, peer: int, data: bytes, local_port: int, remote_port: int, now: float) -> None:
+        """Take an L2TP control message that came through an SA of the peer with this index in the tables."""
+        found = self._by_index.get(peer)
+        if found is None:
+            self._events.put(events.Dropped("l2tp", "l2tp_no_peer", None))
+            return
+        found.l2tp.receive(data, local_port, remote_port, now)
+        self._touch("l2tp", found.record.handle)
+        self._settle(now)
+
+    def clear_l2tp(self, local: Endpoint, remote: Endpoint, data: bytes, now: float) -> None:
+        """Take an L2TP control message in clear from an address that has no peer record yet."""
+        peer = self._by_clear.get((local, remote))
+        if peer is None:
+            if not self.config.allow_clear or self.draining or len(self._by_clear) >= self.config.max_clear_peers:
+                self._events.put(events.Dropped("l2tp", "not_protected", remote))
+                return
+            peer = self._add_clear_peer(local, remote, now)
+            if peer is None:
+                return
+        peer.l2tp.receive(data, local.port, remote.port, now)
+        self._touch("l2tp", peer.record.handle)
+        self._settle(now)
+
+    def ppp_frame(self, session: int, frame: bytes, now: float) -> None:
+        """Take a PPP frame that is not user data, for the session with this index in the tables."""
+        found = self._session_by_index.get(session)
+        if found is None:
+            self._events.put(events.Dropped("ppp", "ppp_no_session", None))
+            return
+        found.link.receive(frame, now)
+        self._touch("ppp", found.record.handle)
+        self._settle(now)
+
+    def peer_moved(self, peer: int, remote: Endpoint, now: float) -> None:
+        """Take the data plane's word that an authenticated packet of the peer came from another address."""
+        found = self._by_index.get(peer)
+        if found is None or found.ike is None:
+            return
+        self._moved(found, remote)
+        self._ike.esp_moved(found.ike, remote, now)
+        self._settle(now)
+
+    def soft_limit(self, sa: int, now: float) -> None:
+        """Take the data plane's word that an SA reached its soft volume or sequence limit."""
+        found = self._by_sa.get(sa)
+        if found is None or found[0].ike is None:
+            return
+        self._ike.soft_limit(found[0].ike, found[1], now)
+        self._settle(now)
+
+    def mppe_lost(self, session: int, now: float) -> None:
+        """Take the data plane's word that stateful MPPE lost its place."""
+        found = self._session_by_index.get(session)
+        if found is not None:
+            found.link.mppe_lost(now)
+            self._touch("ppp", found.record.handle)
+            self._settle(now)
+
+    def auth_result(self, session: int, request: int, result: AuthAccept | AuthReject, now: float) -> bool:
+        """Answer an ``AuthNeeded``. False if the session has gone in the meantime: then a lease must be given back."""
+        found = self._sessions.get(session)
+        if found is None:
+            return False
+        found.link.auth_result(request, result, now)
+        self._touch("ppp", session)
+        self._settle(now)
+        return True
+
+    # --- commands --------------------------------------------------------------------------------------------------------
+
+    def disconnect(self, session: int, failure: Failure, now: float) -> bool:
+        """End a session politely, from the top down. False if there is none with that handle."""
+        found = self._sessions.get(session)
+        if found is None:
+            return False
+        found.failure = found.failure or failure
+        found.link.close(failure, now)
+        self._touch("ppp", session)
+        self._settle(now)
+        return True
+
+    def close_all(self, failure: Failure, now: float) -> None:
+        """End everything politely; ``finished`` tells when it is done. Nobody new is let in from here on."""
+        self.draining = True
+        for peer in list(self._peers.values()):
+            self._close_peer(peer, failure, now)
+        self._settle(now)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there are no peers left."""
+        return not self._peers
+
+    def sessions(self) -> list[events.SessionRecord]:
+        """The records of all sessions, oldest first."""
+        return [session.record for session in self._sessions.values()]
+
+    def peers(self) -> list[events.PeerRecord]:
+        """The records of all peers, oldest first."""
+        return [peer.record for peer in self._peers.values()]
+
+    def keepalives(self, now: float) -> list[tuple[Endpoint, Endpoint]]:
+        """(local, remote) pairs that need a NAT keepalive now."""
+        return self._ike.keepalives(now)
+
+    # --- what goes out ---------------------------------------------------------------------------------------------------
+
+    def poll_datagrams(self) -> list[Datagram]:
+        """ISAKMP messages to send."""
+        return self._ike.poll_datagrams()
+
+    def poll_packets(self) -> list[events.Packet]:
+        """L2TP and PPP control for the data plane to send, and records to remove, strictly in this order."""
+        return self._packets.drain()
+
+    def poll_events(self) -> list[events.StackEvent]:
+        """What happened since the last call."""
+        return self._events.drain()
+
+    def deadline(self) -> float | None:
+        """When ``tick`` wants to be called."""
+        return self._timers.next()
+
+    def tick(self, now: float) -> None:
+        """Do what is due."""
+        for kind, handle in self._timers.due(now):
+            match kind:
+                case "ike":
+                    self._ike.tick(now)
+                case "l2tp":
+                    if (peer := self._peers.get(handle)) is not None:
+                        peer.l2tp.tick(now)
+                        self._touch("l2tp", handle)
+                case "ppp":
+                    if (session := self._sessions.get(handle)) is not None:
+                        session.link.tick(now)
+                        self._touch("ppp", handle)
+                case "linger":
+                    if (peer := self._peers.get(handle)) is not None:
+                        self._linger_over(peer, now)
+                case "activity":
+                    if (peer := self._peers.get(handle)) is not None:
+                        self._look_at_traffic(peer, now)
+                case _:
+                    raise LocalError(f"no timer of kind {kind}")
+        self._settle(now)
+
+    # --- the engine: everything touched is pumped until nothing moves ------------------------------------------------------
+
+    def _touch(self, kind: str, handle: int) -> None:
+        self._touched[kind, handle] = None
+
+    def _settle(self, now: float) -> None:
+        while True:
+            for event in self._ike.poll_events():
+                self._on_ike(event, now)
+            touched, self._touched = self._touched, {}
+            if not touched:
+                break
+            for kind, handle in touched:
+                if kind == "l2tp" and (peer := self._peers.get(handle)) is not None:
+                    self._pump_l2tp(peer, now)
+                elif kind == "ppp" and (session := self._sessions.get(handle)) is not None:
+                    self._pump_ppp(session, now)
+        self._timers.set(("ike", 0), self._ike.deadline())
+
+    def _pump_l2tp(self, peer: Peer, now: float) -> None:
+        for event in peer.l2tp.poll_events():
+            self._on_l2tp(peer, event, now)
+        self._send_control(peer)
+        self._timers.set(("l2tp", peer.record.handle), peer.l2tp.deadline())
+        if peer.ike is None and peer.l2tp.finished and not peer.sessions:
+            self._forget_peer(peer, peer.closing or Failure(Slug.PEER_CLOSED), now)
+
+    def _send_control(self, peer: Peer) -> None:
+        for datagram in peer.l2tp.poll_datagrams():
+            self._packets.put(events.L2tpPacket(peer.index, datagram.local_port, datagram.remote_port, datagram.data))
+
+    def _pump_ppp(self, session: Session, now: float) -> None:
+        happened = session.link.poll_events()
+        for event in happened:
+            # Frames the link made before it went down still need the session: they leave first.
+            if isinstance(event, ppp_events.LinkDown):
+                self._send_frames(session)
+            self._on_ppp(session, event, now)
+        if session.record.handle in self._sessions:
+            self._send_frames(session)
+            self._timers.set(("ppp", session.record.handle), session.link.deadline())
+
+    def _send_frames(self, session: Session) -> None:
+        for frame in session.link.poll_frames():
+            self._packets.put(events.PppPacket(session.record.index, frame))
+
+    # --- rungs 3 to 5: IKE and ESP -------------------------------------------------------------------------------------------
+
+    def _on_ike(self, event: ike_events.IkeEvent, now: float) -> None:
+        match event:
+            case ike_events.PeerUp():
+                self._on_peer_up(event, now)
+            case ike_events.InstallSa():
+                self._on_install(event, now)
+            case ike_events.RemoveSa():
+                self._on_remove(event)
+            case ike_events.ChildUp():
+                self._on_child_up(event, now)
+            case ike_events.PeerMoved():
+                if (peer := self._by_ike.get(event.peer)) is not None:
+                    self._moved(peer, event.remote)
+            case ike_events.PeerDown():
+                if (peer := self._by_ike.get(event.peer)) is not None:
+                    self._forget_peer(peer, event.failure, now)
+            case ike_events.Refused():
+                known = self._by_ike.get(event.peer) if event.peer is not None else None
+                self._events.put(events.Refused(event.remote, event.failure, known.record if known else None))
+                self._on_refused(event)
+            case ike_events.Dropped():
+                self._events.put(events.Dropped("ike", event.reason, event.remote))
+            case ike_events.Keys():
+                self._events.put(events.IkeKey(event.initiator_cookie, event.key))
+
+    def _on_refused(self, event: ike_events.Refused) -> None:
+        """Let a role react to a refused negotiation."""
+
+    def _on_peer_up(self, event: ike_events.PeerUp, now: float) -> None:
+        record = events.PeerRecord(
+            handle=next(self._handles),
+            local=event.local,
+            remote=event.remote,
+            auth=event.auth,
+            remote_id=event.remote_id,
+            vendor=event.vendor,
+            ike_proposal=event.proposal,
+            nat_local=event.nat_local,
+            nat_remote=event.nat_remote,
+            since=now,
+            rungs={Rung.IKE_AUTH: now},
+        )
+        peer = Peer(record, event.peer, L2tpPeer(self.config.l2tp, self._ids, self._rand))
+        self._peers[record.handle] = peer
+        self._by_ike[event.peer] = peer
+        self._timers.set(("linger", record.handle), now + self.config.l2tp_timeout)
+        if self.draining:
+            self._close_peer(peer, Failure(Slug.DRAINING, "this gateway takes no new connections now"), now)
+
+    def _on_install(self, event: ike_events.InstallSa, now: float) -> None:
+        peer = self._by_ike.get(event.peer)
+        if peer is None or peer.ike is None:
+            return
+        keys = event.keys
+        entry = PeerEntry(
+            remote=event.remote,
+            local=peer.record.local,
+            udp_encap=keys.udp_encap,
+            follow=event.follow,
+            l2tp_port=event.local_selector_port,
+            cookie=peer.record.handle,
+        )
+        try:
+            if peer.index < 0:
+                peer.index = self._tables.add_peer(entry)
+                self._by_index[peer.index] = peer
+            elif entry != peer.entry:
+                self._tables.update_peer(peer.index, entry)
+            peer.entry = entry
+            index = self._tables.add_sa(peer.index, keys)
+        except LocalError as error:
+            failure = Failure(Slug.LIMIT_SESSIONS, f"no room in the data plane: {error}")
+            self._events.put(events.Refused(event.remote, failure, peer.record))
+            self._ike.close_peer(peer.ike, failure, now)
+            return
+        peer.sas[keys.spi, keys.outbound] = index
+        self._by_sa[index] = (peer, keys.spi)
+        peer.cipher, peer.auth = keys.cipher, keys.auth
+        if keys.outbound:
+            self._tables.use_sa(index)
+        if self.config.keylog:
+            ends = (peer.record.local, event.remote) if keys.outbound else (event.remote, peer.record.local)
+            self._events.put(events.EspKey(*ends, keys.spi, keys.cipher, keys.auth, keys.enc_key, keys.auth_key))
+
+    def _on_remove(self, event: ike_events.RemoveSa) -> None:
+        peer = self._by_ike.get(event.peer)
+        if peer is None:
+            return
+        index = peer.sas.pop((event.spi, event.outbound), None)
+        if index is not None:
+            del self._by_sa[index]
+            self._tables.remove_sa(index)
+
+    def _on_child_up(self, event: ike_events.ChildUp, now: float) -> None:
+        peer = self._by_ike.get(event.peer)
+        if peer is None:
+            return
+        peer.record.esp_proposal = event.proposal
+        if not peer.announced:
+            peer.announced = True
+            peer.record.rungs[Rung.ESP] = now
+            self._timers.set(("activity", peer.record.handle), now + _ACTIVITY_INTERVAL)
+            self._events.put(events.PeerUp(peer.record))
+            self._on_ipsec_up(peer, now)
+
+    def _on_ipsec_up(self, peer: Peer, now: float) -> None:
+        """Let a role begin L2TP."""
+
+    def _moved(self, peer: Peer, remote: Endpoint) -> None:
+        before = peer.record.remote
+        if before == remote:
+            return
+        peer.record.remote = remote
+        if peer.entry is not None:
+            peer.entry = replace(peer.entry, remote=remote)
+            self._tables.update_peer(peer.index, peer.entry)
+        self._events.put(events.PeerMoved(peer.record, before))
+
+    def _add_clear_peer(self, local: Endpoint, remote: Endpoint, now: float) -> Peer | None:
+        record = events.PeerRecord(next(self._handles), local, remote, auth="none", since=now)
+        entry = PeerEntry(remote, local, udp_encap=False, follow=False, clear=True, l2tp_port=local.port, cookie=record.handle)
+        try:
+            index = self._tables.add_peer(entry)
+        except LocalError as error:
+            self._events.put(events.Refused(remote, Failure(Slug.LIMIT_SESSIONS, f"no room in the data plane: {error}")))
+            return None
+        peer = Peer(record, None, L2tpPeer(self.config.l2tp, self._ids, self._rand), entry, index)
+        self._peers[record.handle] = peer
+        self._by_index[index] = peer
+        self._by_clear[local, remote] = peer
+        self._timers.set(("linger", record.handle), now + self.config.l2tp_timeout)
+        return peer
+
+    # --- rung 6: L2TP ----------------------------------------------------------------------------------------------------------
+
+    def _on_l2tp(self, peer: Peer, event: l2tp_events.L2tpEvent, now: float) -> None:
+        match event:
+            case l2tp_events.TunnelUp():
+                peer.record.rungs.setdefault(Rung.L2TP, now)
+                self._on_tunnel_up(peer, event)
+            case l2tp_events.TunnelDown():
+                self._on_tunnel_down(peer, event, now)
+            case l2tp_events.SessionUp():
+                self._on_session_up(peer, event, now)
+            case l2tp_events.SessionDown():
+                session = peer.sessions.get((event.local_tunnel, event.local_session))
+                if session is not None:
+                    self._forget_session(session, event.failure, now, by_peer=True)
+            case l2tp_events.Refused():
+                self._events.put(events.Refused(peer.record.remote, event.failure, peer.record))
+            case l2tp_events.Dropped():
+                self._events.put(events.Dropped("l2tp", event.reason, peer.record.remote))
+
+    def _on_tunnel_up(self, peer: Peer, event: l2tp_events.TunnelUp) -> None:
+        """Let a role keep the peer's names."""
+
+    def _on_tunnel_down(self, peer: Peer, event: l2tp_events.TunnelDown, now: float) -> None:
+        """Let a role react to the end of a tunnel. A peer with nothing left lingers, then goes."""
+
+    def _on_session_up(self, peer: Peer, event: l2tp_events.SessionUp, now: float) -> None:
+        config = self._link_config(peer)
+        if len(self._sessions) >= self.config.max_sessions or self.draining:
+            full = f"{len(self._sessions)} of {self.config.max_sessions} sessions are in use"
+            failure = Failure(Slug.DRAINING) if self.draining else Failure(Slug.LIMIT_SESSIONS, full)
+            self._events.put(events.Refused(peer.record.remote, failure, peer.record))
+            peer.l2tp.close_session(event.local_tunnel, event.local_session, failure, now)
+            self._touch("l2tp", peer.record.handle)
+            return
+        handle = next(self._handles)
+        entry = SessionEntry(
+            peer=peer.index,
+            local_tunnel=event.local_tunnel,
+            local_session=event.local_session,
+            remote_tunnel=event.remote_tunnel,
+            remote_session=event.remote_session,
+            local_port=event.local_port,
+            remote_port=event.remote_port,
+            lns=event.lns,
+            cookie=handle,
+            send_sequence=event.sequencing_required or self.config.l2tp.sequencing,
+            require_sequence=event.sequencing_required,
+            mppe_policy=_mppe_policy(config.encryption),
+            send_mru=config.max_send_mru,
+            mss4=config.max_send_mru - TCP_IP4,
+        )
+        try:
+            index = self._tables.add_session(entry)
+        except LocalError as error:
+            failure = Failure(Slug.LIMIT_SESSIONS, f"no room in the data plane: {error}")
+            self._events.put(events.Refused(peer.record.remote, failure, peer.record))
+            peer.l2tp.close_session(event.local_tunnel, event.local_session, failure, now)
+            self._touch("l2tp", peer.record.handle)
+            return
+        record = events.SessionRecord(
+            handle=handle,
+            peer=peer.record,
+            local_tunnel=event.local_tunnel,
+            local_session=event.local_session,
+            remote_tunnel=event.remote_tunnel,
+            remote_session=event.remote_session,
+            index=index,
+            host_name=self._host_name(peer),
+            calling_number=event.calling_number,
+            rungs={Rung.L2TP: now},
+        )
+        session = Session(record, Link(config, self._rand), entry, peer)
+        peer.sessions[event.local_tunnel, event.local_session] = session
+        peer.had_session = True
+        self._sessions[handle] = session
+        self._session_by_index[index] = session
+        self._timers.set(("linger", peer.record.handle), None)
+        session.link.open(now)
+        self._touch("ppp", handle)
+
+    def _host_name(self, peer: Peer) -> str:  # noqa: ARG002 (a role's hook)
+        return ""
+
+    # --- rungs 7 to 10: PPP ------------------------------------------------------------------------------------------------------
+
+    def _link_config(self, peer: Peer) -> LinkConfig:
+        """The link's configuration with sizes that fit this peer's path and transforms."""
+        link = self.config.link
+        if peer.ike is None:
+            room = self.config.path_mtu - (60 if peer.record.remote.address.version == 6 else 40) - 16
+        else:
+            room = inner_mtu(
+                self.config.path_mtu,
+                peer.record.remote.address.version,
+                peer.cipher,
+                peer.auth,
+                udp_encap=peer.entry is not None and peer.entry.udp_encap,
+                mppe=link.encryption is not Encryption.OFF,
+                numbered=self.config.l2tp.sequencing,
+            )
+        return replace(link, mru=min(link.mru, room), max_send_mru=min(link.max_send_mru, room))
+
+    def _on_ppp(self, session: Session, event: ppp_events.PppEvent, now: float) -> None:
+        record = session.record
+        match event:
+            case ppp_events.LcpUp():
+                record.rungs[Rung.LCP] = now
+                self._update(session, send_acfc=event.send_acfc, send_pfc=event.send_pfc, send_mru=event.send_mru, mss4=event.send_mru - TCP_IP4)
+                record.mtu = event.send_mru
+            case ppp_events.AuthRequest():
+                self._events.put(events.AuthNeeded(record, event))
+            case ppp_events.Authenticated():
+                record.rungs[Rung.USER_AUTH] = now
+                record.username = event.username
+                record.auth_method = event.method.value if event.method is not None else ""
+            case ppp_events.EncryptionDecided():
+                record.rungs[Rung.ENCRYPTION] = now
+                if event.required:
+                    self._update(session, mppe_policy=MppePolicy.REQUIRED)
+            case ppp_events.MppeUp():
+                self._tables.set_mppe(record.index, event.receive)
+                self._tables.set_mppe(record.index, event.send)
+                record.mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
+            case ppp_events.MppeDown():
+                self._tables.close_mppe(record.index)
+                record.mppe = ""
+            case ppp_events.MppeFlush():
+                self._tables.flush_mppe(record.index)
+            case ppp_events.Ipv4Up():
+                record.rungs[Rung.NETWORK] = now
+                record.local_address, record.remote_address, record.dns = event.local, event.remote, event.dns
+                self._open4(session, event)
+                if not record.up:
+                    record.up = True
+                    self._events.put(events.SessionUp(record))
+            case ppp_events.Ipv4Down():
+                self._update(session, open4=False)
+            case ppp_events.Identification():
+                record.computer = event.text if not record.computer else f"{record.computer}, {event.text}"[:255]
+            case ppp_events.LinkDown():
+                failure = session.failure or event.failure
+                peer = session.peer
+                peer.l2tp.close_session(record.local_tunnel, record.local_session, failure, now)
+                self._touch("l2tp", peer.record.handle)
+                self._forget_session(session, failure, now, by_peer=event.by_peer)
+            case ppp_events.Dropped():
+                self._events.put(events.Dropped("ppp", event.reason, record.peer.remote))
+
+    def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:
+        """Let user data flow."""
+        self._update(session, open4=True, own4=event.remote)
+
+    def _update(self, session: Session, **changes: object) -> None:
+        entry = replace(session.entry, **changes)  # type: ignore[arg-type]
+        if entry != session.entry:
+            session.entry = entry
+            self._tables.update_session(session.record.index, entry)
+
+    # --- the way down ----------------------------------------------------------------------------------------------------------------
+
+    def _forget_session(self, session: Session, failure: Failure, now: float, *, by_peer: bool) -> None:
+        record, peer = session.record, session.peer
+        if self._sessions.pop(record.handle, None) is None:
+            return
+        del self._session_by_index[record.index]
+        del peer.sessions[record.local_tunnel, record.local_session]
+        self._timers.set(("ppp", record.handle), None)
+        self._send_frames(session)
+        self._packets.put(events.ReleaseSession(record.index))
+        self._timers.set(("linger", peer.record.handle), now + self.config.peer_linger)
+        self._events.put(events.SessionDown(record, session.failure or failure, by_peer))
+        self._on_session_down(peer, session.failure or failure, now)
+        if peer.closing is not None and not peer.sessions:
+            self._stop_peer(peer, now)
+
+    def _on_session_down(self, peer: Peer, failure: Failure, now: float) -> None:
+        """Let a role react to the end of a session."""
+
+    def _close_peer(self, peer: Peer, failure: Failure, now: float) -> None:
+        """From the top down: links, then tunnels, then the SAs."""
+        if peer.closing is not None:
+            return
+        peer.closing = failure
+        for session in list(peer.sessions.values()):
+            session.failure = session.failure or failure
+            session.link.close(failure, now)
+            self._touch("ppp", session.record.handle)
+        if not peer.sessions:
+            self._stop_peer(peer, now)
+
+    def _stop_peer(self, peer: Peer, now: float) -> None:
+        if peer.stopping:
+            return
+        peer.stopping = True
+        assert peer.closing is not None
+        peer.l2tp.close_all(peer.closing, now)
+        self._touch("l2tp", peer.record.handle)
+        self._timers.set(("linger", peer.record.handle), now + _STOP_DELAY)
+
+    def _linger_over(self, peer: Peer, now: float) -> None:
+        if peer.sessions:
+            return
+        if not peer.stopping:
+            silent = Failure(Slug.L2TP_SILENT, "IPsec is up, but no L2TP session came through it")
+            failure = Failure(Slug.PEER_CLOSED) if peer.had_session else silent
+            if not peer.had_session:
+                self._events.put(events.Refused(peer.record.remote, failure, peer.record))
+            self._close_peer(peer, failure, now)
+            return
+        assert peer.closing is not None
+        if peer.ike is not None:
+            self._ike.close_peer(peer.ike, peer.closing, now)
+        else:
+            self._forget_peer(peer, peer.closing, now)
+
+    def _forget_peer(self, peer: Peer, failure: Failure, now: float) -> None:
+        handle = peer.record.handle
+        if self._peers.pop(handle, None) is None:
+            return
+        for session in list(peer.sessions.values()):
+            self._forget_session(session, failure, now, by_peer=True)
+        for kind in ("l2tp", "linger", "activity"):
+            self._timers.set((kind, handle), None)
+        peer.l2tp.abandon()
+        if peer.ike is not None:
+            self._by_ike.pop(peer.ike, None)
+        else:
+            self._by_clear.pop((peer.record.local, peer.record.remote), None)
+        if peer.index >= 0:
+            del self._by_index[peer.index]
+            for index in peer.sas.values():
+                self._by_sa.pop(index, None)
+            self._packets.put(events.ReleasePeer(peer.index))
+        self._events.put(events.PeerDown(peer.record, failure))
+
+    # --- signs of life ----------------------------------------------------------------------------------------------------------------
+
+    def _look_at_traffic(self, peer: Peer, now: float) -> None:
+        packets = sum(self._tables.sa_packets(index) for (_, outbound), index in peer.sas.items() if not outbound)
+        if packets != peer.packets:
+            peer.packets = packets
+            if peer.ike is not None:
+                self._ike.esp_activity(peer.ike, now)
+        for (tunnel, _), session in peer.sessions.items():
+            received = self._tables.session_received(session.record.index)
+            if received != session.received:
+                session.received = received
+                peer.l2tp.saw_data(tunnel, now)
+                session.link.saw_data(now)
+                self._touch("ppp", session.record.handle)
+                self._touch("l2tp", peer.record.handle)
+        self._timers.set(("activity", peer.record.handle), now + _ACTIVITY_INTERVAL)
+
+
+def _mppe_policy(encryption: Encryption) -> MppePolicy:
+    """What may pass before the link has decided: nothing unencrypted where encryption is required."""
+    if encryption is Encryption.OFF:
+        return MppePolicy.NEVER
+    return MppePolicy.WHEN_OPEN if encryption is Encryption.OPTIONAL else MppePolicy.REQUIRED
