@@ -12,11 +12,11 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from headrace.access.pools import PoolSpec
 from headrace.model import Encryption, IPAddress
 from headrace.ppp.config import AuthMethod
 
 if TYPE_CHECKING:
+    from headrace.access.pools import PoolSpec
     from headrace.model import Endpoint
 
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
