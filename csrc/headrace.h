@@ -302,12 +302,36 @@ struct hr_engine; /* its worker threads */
 /* Library. The level comes from the processor, or from HEADRACE_CPU; an unknown or absent level is HR_E_UNSUPPORTED. */
 const char *hr_version(void);
 int hr_init(void);			       /* detect, choose kernels, self-test; idempotent */
+int hr_init_level(const char *level);	       /* the same at this level (NULL: as hr_init) even if done before: for tests and
+						* benchmarks; no other thread may be in the library, keys stay valid */
 const char *hr_cpu_level(void);		       /* "portable", "aesni", "avx2", "avx512" */
 const char *hr_cpu_levels(void);	       /* those this processor has, separated by blanks, best last */
 const char *hr_kernel_name(uint32_t index);    /* "aes-cbc-encrypt: vaes512"; NULL behind the last */
 const char *hr_status_text(uint32_t status);   /* one sentence; NULL for a number that is no status */
 const char *hr_error_text(int error);
 void hr_wipe(void *memory, size_t len);
+
+/* ESP cryptography alone, without tables or pipeline: what `headrace bench kernels` times and the kernels' tests drive. A key
+ * belongs to the caller until hr_crypt_key_free(); calls only read it, so many threads may share it.
+ *
+ * The key bytes are those of struct hr_sa_config. `outbound` keys can seal, inbound keys can open. NULL: *error says why. */
+struct hr_crypt_key;
+struct hr_crypt_key *hr_crypt_key_new(uint8_t cipher, uint8_t auth, uint8_t esn, const uint8_t *enc_key, size_t enc_len,
+				      const uint8_t *auth_key, size_t auth_len, uint8_t outbound, int *error);
+void hr_crypt_key_free(struct hr_crypt_key *key); /* wipes; NULL is nothing */
+uint32_t hr_crypt_iv_len(const struct hr_crypt_key *key);
+uint32_t hr_crypt_icv_len(const struct hr_crypt_key *key);
+uint32_t hr_crypt_block(const struct hr_crypt_key *key); /* the text must be a multiple of this */
+
+/* Each descriptor's packet begins at the SPI; desc.sa is an index into keys, desc.seq the whole sequence number (seal makes the
+ * IV from it: never twice the same under one key). No two packets may overlap, counting the ICV's room.
+ *  seal: SPI, sequence number, room for the IV and the text (payload, padding, trailer) are in place; len ends with the text.
+ *        Writes IV and ICV and encrypts; len grows by the ICV, room_tail shrinks. HR_OK, HR_DROP_ESP_LENGTH, HR_DROP_ROOM.
+ *  open: len ends with the ICV. Verifies, decrypts; len shrinks by the ICV, room_tail grows. HR_OK, HR_DROP_ESP_SHORT,
+ *        HR_DROP_ESP_LENGTH, or HR_DROP_ESP_AUTH: then the packet and its descriptor's extent are as they came.
+ * Every descriptor gets a status. 0, HR_E_ARGUMENT (an index or key that cannot be), HR_E_DESCRIPTOR: then nothing was touched. */
+int hr_crypt_seal(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_batch *batch);
+int hr_crypt_open(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_batch *batch);
 
 /* Tables. */
 struct hr_dp *hr_dp_new(const struct hr_dp_config *config);
