@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 
 class HeadraceError(Exception):
@@ -93,7 +94,7 @@ class Slug(StrEnum):
     ACCOUNT_EXPIRED = "account-expired"
     HOURS = "hours"
     DIALIN_DENIED = "dialin-denied"
-    PASSWORD_EXPIRED = "password-expired"
+    PASSWORD_EXPIRED = "password-expired"  # noqa: S105 - a slug
     USER_LIMIT = "user-limit"
     AUTH_LOCKED = "auth-locked"
     SERVER_PROOF = "server-proof"
@@ -145,14 +146,48 @@ class Explanation:
 
 
 @cache
+def _raw() -> dict[str, Any]:
+    return tomllib.loads(files("headrace").joinpath("errors.toml").read_text("utf-8"))
+
+
+@cache
 def table() -> dict[str, Explanation]:
     """All records by slug. Read once from the package's ``errors.toml``."""
-    raw = tomllib.loads(files("headrace").joinpath("errors.toml").read_text("utf-8"))
     return {
-        slug: Explanation(slug=slug, causes=tuple(record.pop("causes", ())), **record) for slug, record in raw["reason"].items()
+        slug: Explanation(slug=slug, **{**record, "causes": tuple(record.get("causes", ()))})
+        for slug, record in _raw()["reason"].items()
     }
 
 
 def explain(slug: str) -> Explanation:
     """Return the record of a slug. Raises ``KeyError`` for one that is not in the table."""
     return table()[slug]
+
+
+@dataclass(frozen=True, slots=True)
+class NumberRecord:
+    """One Windows error number, whether or not headrace ever raises it."""
+
+    ras: int
+    name: str
+    """Constant name; empty for a number of which only the family is known."""
+    rung: int
+    """``Rung`` on which a client sees it; 0 for none."""
+    title: str
+    hint: str = ""
+    """What to look at, where no reason says more."""
+    reasons: tuple[Explanation, ...] = ()
+    """The reasons that show as this number."""
+
+
+def number(ras: int) -> NumberRecord:
+    """Return what is known of a Windows error number. Raises ``KeyError`` for one that does not exist."""
+    raw = _raw()
+    reasons = tuple(record for record in table().values() if ras and record.ras == ras)
+    entry = raw["number"].get(str(ras))
+    if entry is not None:
+        return NumberRecord(ras=ras, reasons=reasons, **entry)
+    for family in raw["range"]:
+        if family["from"] <= ras <= family["to"]:
+            return NumberRecord(ras=ras, name="", rung=0, title=family["title"], reasons=reasons)
+    raise KeyError(ras)
