@@ -171,21 +171,23 @@ struct hr_desc {
 	uint8_t kind;		 /* enum hr_kind */
 	uint8_t flags;		 /* enum hr_desc_flag */
 	uint8_t listener;	 /* index of the local outer address */
-	uint16_t ppp_proto;
-	uint16_t l2tp_local_port; /* inner UDP ports, as this side sees them */
+	union {
+		uint16_t ppp_proto;	  /* with HR_EXC_PPP */
+		uint16_t l2tp_local_port; /* with L2TP control: inner UDP ports, as this side sees them */
+	};
 	uint16_t l2tp_remote_port;
-	uint16_t spare;
 	uint32_t sa;
 	uint32_t session;
 	uint32_t peer;
-	uint64_t seq;		 /* ESP sequence number, 64 bit */
 	uint32_t cookie;	 /* the caller's own; carried through */
 	struct hr_endpoint remote;
+	uint64_t seq;		 /* ESP sequence number, 64 bit. With HR_DROP_TOO_BIG: the largest IP packet that would fit */
 };
 
 enum hr_desc_flag {
 	HR_FLAG_ECN_CE = 1,	 /* outer header says congestion experienced */
-	HR_FLAG_FIRST = 2	 /* first valid packet on its SA */
+	HR_FLAG_FIRST = 2,	 /* first valid packet on its SA */
+	HR_FLAG_MPPE = 4	 /* out of decap: the frame was MPPE encrypted */
 };
 
 /* A run of packets in one arena. n of at most HR_BATCH_MAX descriptors are in use. */
@@ -270,14 +272,17 @@ struct hr_session_config {
 	uint64_t cookie;	 /* the control plane's handle */
 };
 
-/* One direction of MPPE. The key is RFC 3079's start key for the direction; the session key is derived inside. */
+/* One direction of MPPE. The key is RFC 3079's start key for the direction; the session key is derived inside.
+ * An export has resume set and can be imported as it is, or with count moved ahead: the key follows. */
 struct hr_mppe_config {
 	uint8_t outbound;
 	uint8_t bits;		 /* 40, 56, 128, or 0: close this direction */
 	uint8_t stateless;
-	uint8_t spare;
+	uint8_t resume;		 /* 1: session_key is where the chain of keys stood when key_count was the next count */
 	uint16_t count;		 /* coherency count to begin with, 0 for a new session */
+	uint16_t key_count;	 /* with resume */
 	uint8_t start_key[16];	 /* 8 octets are used for 40 and 56 bits */
+	uint8_t session_key[16]; /* with resume */
 };
 
 struct hr_session_stats {
@@ -294,6 +299,18 @@ struct hr_dp_config {
 	uint32_t max_sessions;
 	uint8_t allow_clear_l2tp;
 	uint8_t spare[3];
+};
+
+/* What a packet caused beside its own fate. One of a kind waits per record at most, so that nothing is ever lost; what it says
+ * is how the record stands when it is taken. */
+struct hr_dp_event {
+	uint32_t type;		 /* HR_EXC_MOVED, HR_EXC_SOFT_LIMIT or HR_EXC_MPPE_RESET */
+	uint32_t peer;
+	uint32_t sa;		 /* HR_NONE with HR_EXC_MPPE_RESET and HR_EXC_MOVED */
+	uint32_t session;	 /* HR_NONE but with HR_EXC_MPPE_RESET */
+	uint64_t cookie;	 /* of the session if there is one, else of the peer */
+	uint64_t seq;		 /* of the SA */
+	struct hr_endpoint remote; /* of the peer, as it is now */
 };
 
 struct hr_dp;     /* tables, counters, keys of one data plane */
@@ -359,9 +376,26 @@ int hr_session_remove(struct hr_dp *dp, uint32_t index);
 /* Totals by status since the start: out must hold HR_STATUS_COUNT numbers each. */
 void hr_counters(struct hr_dp *dp, uint64_t *packets, uint64_t *bytes);
 
+/* The local outer address of a listener, port ignored; family 0 takes it away. Inner packets to it are loops, and inner UDP
+ * checksums over IPv6 need it (without it they are sent as 0, which some peers refuse). */
+int hr_dp_listener(struct hr_dp *dp, uint32_t listener, const struct hr_endpoint *address);
+
+/* Take at most max waiting events, oldest first: their number. Cheap when none wait. */
+int hr_dp_events(struct hr_dp *dp, struct hr_dp_event *event, uint32_t max);
+
 /* Packets. Every descriptor comes back with a status; see enum hr_kind for what its off and len cover then. */
 int hr_encap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns);
 int hr_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns);
+
+/* The ICMP answer of a router (RFC 792 and 1191, RFC 4443) to an inner packet that does not fit: its length, 0 if none may be
+ * sent (the packet is an error message, a fragment that is not the first, or not from a single host). It names the packet's own
+ * destination as its source. `mtu` is the desc.seq of HR_DROP_TOO_BIG; an IPv4 packet without DF should be fragmented instead. */
+uint32_t hr_ip_too_big(const uint8_t *packet, uint32_t len, uint32_t mtu, uint8_t *reply, uint32_t room);
+/* 1: an IPv4 packet that may be fragmented. */
+int hr_ip_may_fragment(const uint8_t *packet, uint32_t len);
+/* Write the fragment that begins at payload octet *at (0 the first time) and move *at behind it: the fragment's length, 0 behind
+ * the last one or if it does not fit into room. */
+uint32_t hr_ip_fragment(const uint8_t *packet, uint32_t len, uint32_t mtu, uint32_t *at, uint8_t *fragment, uint32_t room);
 
 /* Workers. File descriptors are -1 where there is none; all must be non-blocking. */
 struct hr_listener {
@@ -395,6 +429,10 @@ struct hr_engine_stats {
 	uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes; /* outer */
 	uint64_t exceptions;
 	uint64_t eagain, enobufs, emsgsize, enetdown, other_errno;
+	uint64_t tun_gso_reads, tun_gso_writes, socket_gso_reads, socket_gso_writes; /* of the calls above: several packets in one */
+	uint64_t tun_packets_in, tun_packets_out; /* inner IP, after cutting and before joining */
+	uint64_t paused;	 /* times a worker stopped reading the TUN because a socket was full */
+	uint64_t icmp;		 /* too-big answers written to the TUN */
 };
 
 struct hr_engine *hr_engine_new(struct hr_dp *dp, const struct hr_engine_config *config,
