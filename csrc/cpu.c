@@ -46,6 +46,8 @@ static const struct row {
 	{HR_LEVEL_PORTABLE, 0, {
 		.aes_cbc_encrypt = {"bitslice", hr_aes_cbc_encrypt_portable},
 		.aes_cbc_decrypt = {"bitslice", hr_aes_cbc_decrypt_portable},
+		.des_cbc_encrypt = {"bitslice", hr_des_cbc_encrypt_portable},
+		.des_cbc_decrypt = {"bitslice", hr_des_cbc_decrypt_portable},
 		.aes_gcm_seal = {"bitslice", hr_aes_gcm_seal_portable},
 		.aes_gcm_open = {"bitslice", hr_aes_gcm_open_portable},
 		.hmac_md5 = {"scalar", hr_hmac_md5_portable},
@@ -53,6 +55,12 @@ static const struct row {
 		.hmac_sha256 = {"scalar", hr_hmac_sha256_portable},
 		.hmac_sha512 = {"scalar", hr_hmac_sha512_portable},
 	}},
+#if HR_X86
+	{HR_LEVEL_AVX2, 0, {
+		.des_cbc_encrypt = {"bitslice256", hr_des_cbc_encrypt_avx2},
+		.des_cbc_decrypt = {"bitslice256", hr_des_cbc_decrypt_avx2},
+	}},
+#endif
 };
 
 /* A slot's two members through their common beginning, for tables of slots of different types. */

@@ -1,0 +1,76 @@
+"""Print csrc/kernels/des_tables.h: the constants of DES in the forms that its kernels want.
+
+``python tools/des_tables.py > csrc/kernels/des_tables.h``. Everything follows from the tables of FIPS 46-3, which stand below as
+the standard numbers them: bits from 1, most significant first.
+"""
+
+from __future__ import annotations
+
+import sys
+
+IP = [58 - 8 * column + 2 * row - (9 if row > 3 else 0) for row in range(8) for column in range(8)]
+P = [
+    16, 7, 20, 21, 29, 12, 28, 17, 1, 15, 23, 26, 5, 18, 31, 10,
+    2, 8, 24, 14, 32, 27, 3, 9, 19, 13, 30, 6, 22, 11, 4, 25,
+]  # fmt: skip
+PC1 = [
+    57, 49, 41, 33, 25, 17, 9, 1, 58, 50, 42, 34, 26, 18, 10, 2, 59, 51, 43, 35, 27, 19, 11, 3, 60, 52, 44, 36,
+    63, 55, 47, 39, 31, 23, 15, 7, 62, 54, 46, 38, 30, 22, 14, 6, 61, 53, 45, 37, 29, 21, 13, 5, 28, 20, 12, 4,
+]  # fmt: skip
+PC2 = [
+    14, 17, 11, 24, 1, 5, 3, 28, 15, 6, 21, 10, 23, 19, 12, 4, 26, 8, 16, 7, 27, 20, 13, 2,
+    41, 52, 31, 37, 47, 55, 30, 40, 51, 45, 33, 48, 44, 49, 39, 56, 34, 53, 46, 42, 50, 36, 29, 32,
+]  # fmt: skip
+SHIFTS = [1, 1, 2, 2, 2, 2, 2, 2, 1, 2, 2, 2, 2, 2, 2, 1]
+
+
+def subkey_bits() -> list[list[int]]:
+    """For each round the key bit (1 to 64) behind each of the 48 subkey bits."""
+    rounds = []
+    turned = 0
+    for shift in SHIFTS:
+        turned += shift
+        halves = [PC1[(i + turned) % 28] for i in range(28)] + [PC1[28 + (i + turned) % 28] for i in range(28)]
+        rounds.append([halves[i - 1] for i in PC2])
+    return rounds
+
+
+def table(name: str, shape: str, rows: list[list[int]]) -> str:
+    """One C array, a row a line."""
+    lines = ",\n".join(
+        "\t{" + ", ".join(str(v) for v in row[:24]) + ",\n\t " + ", ".join(str(v) for v in row[24:]) + "}" for row in rows
+    )
+    return f"static const uint8_t {name}{shape} = {{\n{lines},\n}};\n"
+
+
+HEADER = """\
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * des_tables.h: made by tools/des_tables.py from the tables of FIPS 46-3; not edited by hand.
+ */
+#ifndef HEADRACE_KERNELS_DES_TABLES_H
+#define HEADRACE_KERNELS_DES_TABLES_H
+
+#include <stdint.h>
+
+/* clang-format off */
+
+/* [round][i]: the key bit behind bit i of the subkey, counted from the least significant (octet 7, bit 0 is 0). */
+%s
+/* [i]: the block bit, counted likewise, that the initial permutation puts at place i + 1. */
+%s
+/* clang-format on */
+
+#endif
+"""
+
+
+def main() -> None:
+    """Write the header to standard output."""
+    subkey = table("des_subkey_bit", "[16][48]", [[64 - bit for bit in row] for row in subkey_bits()])
+    initial = table("des_initial", "[2][32]", [[64 - bit for bit in IP[:32]], [64 - bit for bit in IP[32:]]])
+    sys.stdout.write(HEADER % (subkey, initial))
+
+
+if __name__ == "__main__":
+    main()
