@@ -22,18 +22,18 @@ static const struct slot {
 	const char *label;
 	size_t offset;
 } slots[] = {
-	{"aes-cbc-encrypt", offsetof(struct hr_kernels, aes_cbc_encrypt)},
-	{"aes-cbc-decrypt", offsetof(struct hr_kernels, aes_cbc_decrypt)},
-	{"des-cbc-encrypt", offsetof(struct hr_kernels, des_cbc_encrypt)},
-	{"des-cbc-decrypt", offsetof(struct hr_kernels, des_cbc_decrypt)},
-	{"aes-gcm-seal", offsetof(struct hr_kernels, aes_gcm_seal)},
-	{"aes-gcm-open", offsetof(struct hr_kernels, aes_gcm_open)},
-	{"hmac-md5", offsetof(struct hr_kernels, hmac_md5)},
-	{"hmac-sha1", offsetof(struct hr_kernels, hmac_sha1)},
-	{"hmac-sha256", offsetof(struct hr_kernels, hmac_sha256)},
-	{"hmac-sha512", offsetof(struct hr_kernels, hmac_sha512)},
-	{"rc4", offsetof(struct hr_kernels, rc4)},
-	{"mppe-rekey", offsetof(struct hr_kernels, mppe_rekey)},
+    {"aes-cbc-encrypt", offsetof(struct hr_kernels, aes_cbc_encrypt)},
+    {"aes-cbc-decrypt", offsetof(struct hr_kernels, aes_cbc_decrypt)},
+    {"des-cbc-encrypt", offsetof(struct hr_kernels, des_cbc_encrypt)},
+    {"des-cbc-decrypt", offsetof(struct hr_kernels, des_cbc_decrypt)},
+    {"aes-gcm-seal", offsetof(struct hr_kernels, aes_gcm_seal)},
+    {"aes-gcm-open", offsetof(struct hr_kernels, aes_gcm_open)},
+    {"hmac-md5", offsetof(struct hr_kernels, hmac_md5)},
+    {"hmac-sha1", offsetof(struct hr_kernels, hmac_sha1)},
+    {"hmac-sha256", offsetof(struct hr_kernels, hmac_sha256)},
+    {"hmac-sha512", offsetof(struct hr_kernels, hmac_sha512)},
+    {"rc4", offsetof(struct hr_kernels, rc4)},
+    {"mppe-rekey", offsetof(struct hr_kernels, mppe_rekey)},
 };
 enum { SLOTS = sizeof slots / sizeof slots[0] };
 
@@ -43,23 +43,27 @@ static const struct row {
 	uint32_t features;
 	struct hr_kernels kernels;
 } rows[] = {
-	{HR_LEVEL_PORTABLE, 0, {
-		.aes_cbc_encrypt = {"bitslice", hr_aes_cbc_encrypt_portable},
-		.aes_cbc_decrypt = {"bitslice", hr_aes_cbc_decrypt_portable},
-		.des_cbc_encrypt = {"bitslice", hr_des_cbc_encrypt_portable},
-		.des_cbc_decrypt = {"bitslice", hr_des_cbc_decrypt_portable},
-		.aes_gcm_seal = {"bitslice", hr_aes_gcm_seal_portable},
-		.aes_gcm_open = {"bitslice", hr_aes_gcm_open_portable},
-		.hmac_md5 = {"scalar", hr_hmac_md5_portable},
-		.hmac_sha1 = {"scalar", hr_hmac_sha1_portable},
-		.hmac_sha256 = {"scalar", hr_hmac_sha256_portable},
-		.hmac_sha512 = {"scalar", hr_hmac_sha512_portable},
-	}},
+    {HR_LEVEL_PORTABLE,
+     0,
+     {
+	 .aes_cbc_encrypt = {"bitslice", hr_aes_cbc_encrypt_portable},
+	 .aes_cbc_decrypt = {"bitslice", hr_aes_cbc_decrypt_portable},
+	 .des_cbc_encrypt = {"bitslice", hr_des_cbc_encrypt_portable},
+	 .des_cbc_decrypt = {"bitslice", hr_des_cbc_decrypt_portable},
+	 .aes_gcm_seal = {"bitslice", hr_aes_gcm_seal_portable},
+	 .aes_gcm_open = {"bitslice", hr_aes_gcm_open_portable},
+	 .hmac_md5 = {"scalar", hr_hmac_md5_portable},
+	 .hmac_sha1 = {"scalar", hr_hmac_sha1_portable},
+	 .hmac_sha256 = {"scalar", hr_hmac_sha256_portable},
+	 .hmac_sha512 = {"scalar", hr_hmac_sha512_portable},
+     }},
 #if HR_X86
-	{HR_LEVEL_AVX2, 0, {
-		.des_cbc_encrypt = {"bitslice256", hr_des_cbc_encrypt_avx2},
-		.des_cbc_decrypt = {"bitslice256", hr_des_cbc_decrypt_avx2},
-	}},
+    {HR_LEVEL_AVX2,
+     0,
+     {
+	 .des_cbc_encrypt = {"bitslice256", hr_des_cbc_encrypt_avx2},
+	 .des_cbc_decrypt = {"bitslice256", hr_des_cbc_decrypt_avx2},
+     }},
 #endif
 };
 

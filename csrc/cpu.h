@@ -31,8 +31,8 @@ enum hr_level {
 
 /* What a processor may have beside its level. */
 enum hr_feature {
-	HR_FEATURE_SHA = 1,   /* SHA-NI */
-	HR_FEATURE_VAES = 2,  /* with 256-bit vectors */
+	HR_FEATURE_SHA = 1,  /* SHA-NI */
+	HR_FEATURE_VAES = 2, /* with 256-bit vectors */
 	HR_FEATURE_GFNI = 4
 };
 
