@@ -19,7 +19,7 @@ _OUTER_UDP = 8
 _ESP_HEADER = 8
 _ESP_TRAILER = 2
 _INNER_UDP = 8
-_L2TP = 8
+_L2TP = 6
 _L2TP_NUMBERS = 4
 _PPP = 4
 _MPPE = 4
@@ -27,10 +27,12 @@ TCP_IP4 = 40
 """IPv4 and TCP headers without options: what lies between MTU and MSS."""
 
 
-def inner_mtu(path_mtu: int, ip_version: int, cipher: Cipher, auth: Auth, *, udp_encap: bool, mppe: bool, numbered: bool) -> int:
+def inner_mtu(
+    path_mtu: int, ip_version: int, cipher: Cipher, auth: Auth, *, udp_encap: bool, mppe: bool, numbered: bool
+) -> int:
     """The largest inner IP packet, in octets, for a path of ``path_mtu`` octets.
 
-    Layers in order: outer IP, UDP with NAT-T, ESP header and IV, padding to the block with the trailer, ICV, and inside UDP, L2TP with a
+    Layers in order: outer IP, UDP with NAT-T, ESP header and IV, padding to the block with the trailer, ICV, and inside UDP, L2TP without a
     length field, PPP with address and control, MPPE with the protocol it wraps.
     """
     outer = (20 if ip_version == 4 else 40) + (_OUTER_UDP if udp_encap else 0)

@@ -48,7 +48,8 @@ class SessionEntry:
     remote_port: int
     lns: bool
     cookie: int
-    send_length: bool = True
+    send_length: bool = False
+    """An L field in data headers: two octets that no peer needs (the Linux kernel never sends it)."""
     send_sequence: bool = False
     require_sequence: bool = False
     send_acfc: bool = False
