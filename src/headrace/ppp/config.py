@@ -80,6 +80,8 @@ class AuthAccept:
     """Canonical account name."""
     address: IPv4Address | None = None
     """Inner address of the peer; ``None``: no IPv4."""
+    address_failure: str = ""
+    """With no address: why (the pool is empty). The link then ends with ``pool-empty`` and this detail."""
     dns: tuple[IPv4Address, ...] = ()
     wins: tuple[IPv4Address, ...] = ()
     encryption: Encryption | None = None

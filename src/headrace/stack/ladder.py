@@ -58,6 +58,8 @@ class LadderConfig:
     allow_clear: bool = False
     """L2TP without IPsec is served."""
     max_clear_peers: int = 256
+    mss_clamp: bool = True
+    """Lower the MSS of TCP connections through a session to what fits it."""
     keylog: bool = False
 
 
@@ -509,7 +511,7 @@ class Ladder:
             require_sequence=event.sequencing_required,
             mppe_policy=_mppe_policy(config.encryption),
             send_mru=config.max_send_mru,
-            mss4=config.max_send_mru - TCP_IP4,
+            mss4=self._mss(config.max_send_mru),
         )
         try:
             index = self._tables.add_session(entry)
@@ -613,6 +615,9 @@ class Ladder:
                 self._forget_session(session, failure, now, by_peer=event.by_peer)
             case ppp_events.Dropped():
                 self._events.put(events.Dropped("ppp", event.reason, record.peer.remote))
+
+    def _mss(self, mtu: int) -> int:
+        return mtu - TCP_IP4 if self.config.mss_clamp else 0
 
     def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:
         """Let user data flow."""
