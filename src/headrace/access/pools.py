@@ -1,12 +1,41 @@
-"""IPv4 address pools: what may be given to whom."""
+"""IPv4 address pools: what may be given to whom, and who has what.
+
+A user gets the address it had last if that is free; otherwise one that was never used, then the one that has been free longest. Addresses
+kept for accounts with a static address are never given to anyone else.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address
+    from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
+
+POOL_MAX: Final = 1 << 24
+"""Addresses in one pool."""
+STICKY_MAX: Final = 1 << 17
+"""Users whose last address is remembered."""
+
+
+class RangeError(ValueError):
+    """A text is not a range of addresses that can be given out."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}; {remedy}")
+        self.reason = reason
+        self.remedy = remedy
+
+
+class PoolEmpty(Exception):  # noqa: N818 - the name says it
+    """A pool has no address left; the text says how many it has."""
+
+
+class AddressTaken(Exception):  # noqa: N818
+    """A static address is in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +45,19 @@ class AddressRange:
     first: IPv4Address
     last: IPv4Address
 
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+    def __len__(self) -> int:
+        return int(self.last) - int(self.first) + 1
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    def overlaps(self, other: AddressRange) -> bool:
+        """Say whether an address is in both."""
+        return self.first <= other.last and other.first <= self.last
+
 
 @dataclass(frozen=True, slots=True)
 class PoolSpec:
@@ -23,3 +65,195 @@ class PoolSpec:
 
     name: str
     ranges: tuple[AddressRange, ...]
+
+
+def parse_range(text: str) -> AddressRange:
+    """Read ``10.99.0.0/24`` (without its network and broadcast address) or ``10.99.0.2-10.99.0.254``. Raises ``RangeError``."""
+    if "/" in text:
+        found = _parse_network(text)
+    elif "-" in text:
+        found = _parse_span(text)
+    else:
+        raise RangeError(f"{text!r} is neither a network nor a range", 'write "10.99.0.0/24" or "10.99.0.2-10.99.0.254"')
+    for special, name in _SPECIAL:
+        if found.overlaps(special):
+            raise RangeError(
+                f"{text} holds {name} addresses, which no host can have", "take a private network such as 10.99.0.0/24"
+            )
+    if len(found) > POOL_MAX:
+        raise RangeError(f"{text} has more than {POOL_MAX} addresses", "take a smaller network")
+    return found
+
+
+def _parse_network(text: str) -> AddressRange:
+    try:
+        network = IPv4Network(text, strict=False)
+        given = IPv4Address(text.split("/", 1)[0].strip())
+    except (AddressValueError, NetmaskValueError, ValueError):
+        raise RangeError(f"{text!r} is not an IPv4 network", 'write it like "10.99.0.0/24"') from None
+    if network.prefixlen >= 31:
+        raise RangeError(f"{text} has no room for clients", "take a network of /30 or larger, or a range FIRST-LAST")
+    if given != network.network_address:
+        raise RangeError(
+            f"{text} has host bits set", f'write "{network}", or a range "{given}-{network.broadcast_address - 1}"'
+        )
+    return AddressRange(network.network_address + 1, network.broadcast_address - 1)
+
+
+def _parse_span(text: str) -> AddressRange:
+    first_text, _, last_text = text.partition("-")
+    try:
+        first, last = IPv4Address(first_text.strip()), IPv4Address(last_text.strip())
+    except AddressValueError:
+        raise RangeError(f"{text!r} is not a range of IPv4 addresses", 'write it like "10.99.0.2-10.99.0.254"') from None
+    if last < first:
+        raise RangeError(f"{text} is reversed", f'write "{last}-{first}"')
+    return AddressRange(first, last)
+
+
+_SPECIAL: Final = tuple(
+    (AddressRange(network.network_address, network.broadcast_address), name)
+    for network, name in (
+        (IPv4Network("0.0.0.0/8"), "unspecified"),
+        (IPv4Network("127.0.0.0/8"), "loopback"),
+        (IPv4Network("224.0.0.0/4"), "multicast"),
+        (IPv4Network("240.0.0.0/4"), "reserved"),
+    )
+)
+
+
+class Pool:
+    """The free addresses of one pool. Who has the others is ``Pools``' business."""
+
+    __slots__ = ("_fresh", "_kept", "_range", "_returned", "_taken", "name", "ranges", "size")
+
+    def __init__(self, spec: PoolSpec) -> None:
+        self.name = spec.name
+        self.ranges = spec.ranges
+        self.size = sum(len(r) for r in spec.ranges)
+        self._range = 0
+        self._fresh = int(spec.ranges[0].first) if spec.ranges else 0
+        self._returned: OrderedDict[int, None] = OrderedDict()
+        """Free again, longest free first."""
+        self._kept: set[int] = set()
+        """Passed over because an account has it as its static address."""
+        self._taken: set[int] = set()
+        """Given out, or found in use when its turn came."""
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return any(address in r for r in self.ranges)
+
+    def claim(self, number: int) -> bool:
+        """Take this very address, if it is free."""
+        if number in self._taken:
+            return False
+        self._returned.pop(number, None)
+        self._kept.discard(number)
+        self._taken.add(number)
+        return True
+
+    def take(self, static: AbstractSet[int]) -> int:
+        """Take any address that is not in ``static``. Raises ``PoolEmpty``."""
+        number = self._take_fresh(static)
+        if number is None:
+            number = self._take_returned(static)
+        if number is None:
+            kept = f", {len(self._kept)} kept for static addresses" if self._kept else ""
+            raise PoolEmpty(f"pool {self.name} is empty ({self.size} of {self.size}{kept})")
+        self._taken.add(number)
+        return number
+
+    def _take_fresh(self, static: AbstractSet[int]) -> int | None:
+        while self._range < len(self.ranges):
+            number, last = self._fresh, int(self.ranges[self._range].last)
+            if number == last:
+                self._range += 1
+                if self._range < len(self.ranges):
+                    self._fresh = int(self.ranges[self._range].first)
+            else:
+                self._fresh += 1
+            if number in self._taken or number in self._returned or number in self._kept:
+                continue
+            if number in static:
+                self._kept.add(number)
+                continue
+            return number
+        return None
+
+    def _take_returned(self, static: AbstractSet[int]) -> int | None:
+        while self._returned:
+            number, _ = self._returned.popitem(last=False)
+            if number not in static:
+                return number
+            self._kept.add(number)
+        for number in self._kept - static:  # an account gave its static address up
+            self._kept.discard(number)
+            return number
+        return None
+
+    def give_back(self, number: int) -> None:
+        """Make an address free again."""
+        if number in self._taken:
+            self._taken.discard(number)
+            self._returned[number] = None
+
+    @property
+    def used(self) -> int:
+        """How many of its addresses somebody has."""
+        return len(self._taken)
+
+
+class Pools:
+    """All pools of a gateway, and the leases."""
+
+    def __init__(self, specs: Iterable[PoolSpec]) -> None:
+        self._pools = {spec.name: Pool(spec) for spec in specs}
+        self._leased: dict[int, str] = {}
+        self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self.default = next(iter(self._pools), "")
+        """Name of the first pool."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._pools
+
+    def lease(self, user: str, *, pool: str = "", static: AbstractSet[int] = frozenset()) -> IPv4Address:
+        """Give a user an address out of a pool (the first, if none is named). Raises ``PoolEmpty``.
+
+        ``static`` are the addresses, as numbers, that accounts have for themselves.
+        """
+        name = pool or self.default
+        source = self._pools.get(name)
+        if source is None:
+            raise PoolEmpty(f"pool {name} does not exist" if name else "there is no pool")
+        before = self._last.get((user, name))
+        again = before is not None and before not in static and source.claim(before)
+        number = before if again and before is not None else source.take(static)
+        self._leased[number] = user
+        self._last[user, name] = number
+        self._last.move_to_end((user, name))
+        if len(self._last) > STICKY_MAX:
+            self._last.popitem(last=False)
+        return IPv4Address(number)
+
+    def lease_static(self, user: str, address: IPv4Address) -> IPv4Address:
+        """Give a user its own address, in a pool or not. Raises ``AddressTaken``."""
+        number = int(address)
+        if number in self._leased:
+            raise AddressTaken(f"{address} is in use by {self._leased[number]}")
+        for pool in self._pools.values():
+            if address in pool:
+                pool.claim(number)
+        self._leased[number] = user
+        return address
+
+    def release(self, address: IPv4Address) -> None:
+        """Take an address back. Harmless if nobody has it."""
+        number = int(address)
+        if self._leased.pop(number, None) is not None:
+            for pool in self._pools.values():
+                if address in pool:
+                    pool.give_back(number)
+
+    def usage(self) -> dict[str, tuple[int, int]]:
+        """Tell for each pool how many addresses are in use, and how many it has."""
+        return {name: (pool.used, pool.size) for name, pool in self._pools.items()}
