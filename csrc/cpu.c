@@ -56,6 +56,8 @@ static const struct row {
 	 .hmac_sha1 = {"scalar", hr_hmac_sha1_portable},
 	 .hmac_sha256 = {"scalar", hr_hmac_sha256_portable},
 	 .hmac_sha512 = {"scalar", hr_hmac_sha512_portable},
+	 .rc4 = {"scalar", hr_rc4_portable},
+	 .mppe_rekey = {"scalar", hr_mppe_rekey_portable},
      }},
 #if HR_X86
     {HR_LEVEL_AVX2,

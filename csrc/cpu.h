@@ -13,6 +13,8 @@
 #include "kernels/aes_gcm.h"
 #include "kernels/des_cbc.h"
 #include "kernels/hmac.h"
+#include "kernels/mppe_rekey.h"
+#include "kernels/rc4.h"
 
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
 #define HR_X86 1
@@ -35,9 +37,6 @@ enum hr_feature {
 	HR_FEATURE_VAES = 2, /* with 256-bit vectors */
 	HR_FEATURE_GFNI = 4
 };
-
-typedef void hr_rc4_fn(const struct hr_rc4_job *job, uint32_t n);
-typedef void hr_rekey_fn(const struct hr_mppe_rekey_job *job, uint32_t n);
 
 struct hr_kernels {
 	struct {

@@ -49,7 +49,8 @@ struct hr_rc4_job {
 	uint32_t key_len;   /* 8 or 16 */
 	uint32_t len;
 	uint8_t *buf;
-	struct hr_rc4_state *state; /* with key NULL; no two jobs of one call share a state */
+	struct hr_rc4_state *state; /* with key NULL; no two jobs of one call share a state. With a key it may be NULL, or it
+				       receives what the stream that began with the key goes on from */
 };
 
 /* Encrypt or decrypt n independent streams. */
@@ -66,5 +67,17 @@ struct hr_mppe_rekey_job {
 
 /* One key change for each of n independent chains. */
 void hr_mppe_rekey(const struct hr_mppe_rekey_job *job, uint32_t n);
+
+/* Several key changes in a row for each of n independent chains: what a batch of stateless packets needs. A chain is serial by
+ * nature and runs at its best beside many others; alone, a step costs about what the hash and the key schedule take. */
+struct hr_mppe_chain_job {
+	const uint8_t *start; /* RFC 3079 start key, key_len octets */
+	uint8_t *current;     /* session key, changed in place, salted for 40 and 56 bits */
+	uint32_t key_len;     /* 8 or 16 */
+	uint32_t bits;	      /* 40, 56 or 128 */
+	uint32_t steps;	      /* key changes, RFC 3078 section 7.3; 0 is allowed and does nothing */
+	uint8_t (*keys)[16];  /* out: the session key after each step, in the first key_len octets; NULL: not wanted */
+};
+void hr_mppe_rekey_chain(const struct hr_mppe_chain_job *job, uint32_t n);
 
 #endif
