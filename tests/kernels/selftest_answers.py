@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import esp_reference as ref
+from tests.kernels import esp_reference as ref
 
 PACKETS = 40
 TABLE = [
