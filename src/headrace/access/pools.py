@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Network,
+    NetmaskValueError,
+    collapse_addresses,
+    summarize_address_range,
+)
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from collections.abc import Set as AbstractSet
 
 POOL_MAX: Final = 1 << 24
@@ -30,11 +37,11 @@ class RangeError(ValueError):
         self.remedy = remedy
 
 
-class PoolEmpty(Exception):  # noqa: N818 - the name says it
+class PoolEmpty(Exception):
     """A pool has no address left; the text says how many it has."""
 
 
-class AddressTaken(Exception):  # noqa: N818
+class AddressTaken(PoolEmpty):
     """A static address is in use."""
 
 
@@ -204,56 +211,89 @@ class Pool:
 
 
 class Pools:
-    """All pools of a gateway, and the leases."""
+    """All pools of a gateway, and the leases.
 
-    def __init__(self, specs: Iterable[PoolSpec]) -> None:
+    ``reserved`` is never given to anyone. ``static`` gives the addresses that accounts have for themselves, as numbers; it is asked at
+    every lease, so that a changed account counts at once.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[PoolSpec],
+        *,
+        reserved: Iterable[IPv4Address] = (),
+        static: Callable[[], AbstractSet[int]] = frozenset,
+    ) -> None:
         self._pools = {spec.name: Pool(spec) for spec in specs}
-        self._leased: dict[int, str] = {}
+        self._reserved = frozenset(int(address) for address in reserved)
+        for number in self._reserved:
+            self._claim(number)
+        self._static = static
+        self._by_owner: dict[str, int] = {}
+        self._users: dict[int, str] = {}
         self._last: OrderedDict[tuple[str, str], int] = OrderedDict()
         self.default = next(iter(self._pools), "")
         """Name of the first pool."""
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._pools
+    def lease(self, owner: str, *, user: str, pool: str = "", wanted: IPv4Address | None = None) -> IPv4Address:
+        """Give an address: ``wanted``, the account's static one, in a pool or not; else one out of ``pool`` (the first, if none is named).
 
-    def lease(self, user: str, *, pool: str = "", static: AbstractSet[int] = frozenset()) -> IPv4Address:
-        """Give a user an address out of a pool (the first, if none is named). Raises ``PoolEmpty``.
-
-        ``static`` are the addresses, as numbers, that accounts have for themselves.
+        ``owner`` is whoever gives it back, a session; it keeps what it has if it asks again. Raises ``PoolEmpty``.
         """
-        name = pool or self.default
+        held = self._by_owner.get(owner)
+        if held is not None:
+            if wanted is None or int(wanted) == held:
+                return IPv4Address(held)
+            self.release(owner)
+        number = self._take_static(int(wanted)) if wanted is not None else self._take(user, pool or self.default)
+        self._by_owner[owner] = number
+        self._users[number] = user
+        return IPv4Address(number)
+
+    def _take_static(self, number: int) -> int:
+        if number in self._reserved:
+            raise AddressTaken(f"{IPv4Address(number)} is the gateway's own")
+        if number in self._users:
+            raise AddressTaken(f"{IPv4Address(number)} is in use by {self._users[number]}")
+        self._claim(number)
+        return number
+
+    def _take(self, user: str, name: str) -> int:
         source = self._pools.get(name)
         if source is None:
             raise PoolEmpty(f"pool {name} does not exist" if name else "there is no pool")
+        static = self._static()
         before = self._last.get((user, name))
         again = before is not None and before not in static and source.claim(before)
         number = before if again and before is not None else source.take(static)
-        self._leased[number] = user
         self._last[user, name] = number
         self._last.move_to_end((user, name))
         if len(self._last) > STICKY_MAX:
             self._last.popitem(last=False)
-        return IPv4Address(number)
+        return number
 
-    def lease_static(self, user: str, address: IPv4Address) -> IPv4Address:
-        """Give a user its own address, in a pool or not. Raises ``AddressTaken``."""
-        number = int(address)
-        if number in self._leased:
-            raise AddressTaken(f"{address} is in use by {self._leased[number]}")
+    def release(self, owner: str) -> None:
+        """Take back what an owner has. Harmless if it has nothing."""
+        number = self._by_owner.pop(owner, None)
+        if number is None:
+            return
+        del self._users[number]
+        address = IPv4Address(number)
+        for pool in self._pools.values():
+            if address in pool:
+                pool.give_back(number)
+
+    def _claim(self, number: int) -> None:
+        address = IPv4Address(number)
         for pool in self._pools.values():
             if address in pool:
                 pool.claim(number)
-        self._leased[number] = user
-        return address
-
-    def release(self, address: IPv4Address) -> None:
-        """Take an address back. Harmless if nobody has it."""
-        number = int(address)
-        if self._leased.pop(number, None) is not None:
-            for pool in self._pools.values():
-                if address in pool:
-                    pool.give_back(number)
 
     def usage(self) -> dict[str, tuple[int, int]]:
         """Tell for each pool how many addresses are in use, and how many it has."""
         return {name: (pool.used, pool.size) for name, pool in self._pools.items()}
+
+    def networks(self) -> tuple[IPv4Network, ...]:
+        """The networks, as few as possible, that make up all pools: what to route to the clients."""
+        ranges = (r for pool in self._pools.values() for r in pool.ranges)
+        return tuple(collapse_addresses(net for r in ranges for net in summarize_address_range(r.first, r.last)))

@@ -93,6 +93,8 @@ class AuthAccept:
     mppe_recv_key: bytes | None = field(default=None, repr=False)
     allow_any_address: bool = False
     """The user may choose an address."""
+    pool: str = ""
+    """For the shell, which leases the address: the account's pool; empty is the gateway's first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +105,5 @@ class AuthReject:
     detail: str = ""
     retry: bool = False
     """Whether the peer may try again on the same link (MS-CHAP R=1)."""
+    delay: float = 0.0
+    """For the shell: seconds to hold the answer back, so that guessing is slow."""

@@ -61,7 +61,7 @@ class ControlError(HeadraceError):
         self.remedy = remedy
 
 
-class ControlUnavailable(ControlError):  # noqa: N818 - the name says it
+class ControlUnavailable(ControlError):
     """Nobody answers on the socket."""
 
 
@@ -167,6 +167,8 @@ class _Connection:
             return {"id": identity, "ok": True, "result": await self.perform(identity, request)}
         except ControlError as error:
             return _failure(identity, error)
+        except HeadraceError as error:
+            return _failure(identity, ControlError(str(error)))
         except Exception:
             log.exception("a control request failed")
             return _failure(identity, ControlError("internal error", "the gateway's log has it"))
@@ -210,6 +212,13 @@ class ControlServer:
         self._server: asyncio.Server | None = None
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
         self._inode: tuple[int, int] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def start(self) -> None:
         """Begin to listen. Raises ``ConfigError`` if another gateway has the socket, or the directory cannot be used."""

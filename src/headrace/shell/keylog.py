@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from headrace.model import Auth, Cipher
 from headrace.shell.secretfile import SecretError
@@ -15,7 +15,7 @@ from headrace.shell.secretfile import SecretError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from headrace.model import Endpoint
+    from headrace.stack.events import EspKey
 
 IKE_FILE: Final = "ikev1_decryption_table"
 ESP_FILE: Final = "esp_sa"
@@ -43,18 +43,17 @@ def ike_line(initiator_cookie: bytes, key: bytes) -> str:
     return f"{initiator_cookie.hex()},{key.hex()}"
 
 
-def esp_line(source: Endpoint, destination: Endpoint, spi: int, cipher: int, auth: int, enc_key: bytes, auth_key: bytes) -> str:
+def esp_line(key: EspKey) -> str:
     """Write one row of ``esp_sa``. Raises ``ValueError`` for a transform that does not exist."""
-    family = "IPv4" if source.address.version == 4 else "IPv6"
     fields = (
-        family,
-        str(source.address),
-        str(destination.address),
-        f"0x{spi:08x}",
-        _CIPHERS[Cipher(cipher)],
-        f"0x{enc_key.hex()}" if enc_key else "",
-        _AUTHS[Auth(auth)],
-        f"0x{auth_key.hex()}" if auth_key else "",
+        "IPv4" if key.source.address.version == 4 else "IPv6",
+        str(key.source.address),
+        str(key.destination.address),
+        f"0x{key.spi:08x}",
+        _CIPHERS[Cipher(key.cipher)],
+        f"0x{key.enc_key.hex()}" if key.enc_key else "",
+        _AUTHS[Auth(key.auth)],
+        f"0x{key.auth_key.hex()}" if key.auth_key else "",
     )
     return ",".join(f'"{text}"' for text in fields)
 
@@ -79,11 +78,15 @@ class KeyLog:
         """Note the encryption key of a phase 1."""
         _append(self._ike, ike_line(initiator_cookie, key))
 
-    def esp(
-        self, source: Endpoint, destination: Endpoint, spi: int, cipher: int, auth: int, enc_key: bytes, auth_key: bytes
-    ) -> None:
+    def esp(self, key: EspKey) -> None:
         """Note the keys of one direction of an SA."""
-        _append(self._esp, esp_line(source, destination, spi, cipher, auth, enc_key, auth_key))
+        _append(self._esp, esp_line(key))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Close both files. Harmless when done twice."""
