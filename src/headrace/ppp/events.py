@@ -112,5 +112,16 @@ class Dropped:
 
 
 PppEvent: TypeAlias = (
-    LcpUp | AuthRequest | Authenticated | MppeUp | MppeDown | MppeFlush | EncryptionDecided | Ipv4Up | Ipv4Down | Identification | LinkDown | Dropped
+    LcpUp
+    | AuthRequest
+    | Authenticated
+    | MppeUp
+    | MppeDown
+    | MppeFlush
+    | EncryptionDecided
+    | Ipv4Up
+    | Ipv4Down
+    | Identification
+    | LinkDown
+    | Dropped
 )

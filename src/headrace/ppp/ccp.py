@@ -1,0 +1,226 @@
+"""The Compression Control Protocol (RFC 1962), which agrees on MPPE (RFC 3078 section 2) and on nothing else.
+
+A Configure-Request says what its sender can *receive*. The value of option 18, 32 bits::
+
+    01000000  H  stateless              00000040  S  128 bits          00000010  D  obsolete
+    00000080  M  56 bits                00000020  L  40 bits           00000001  C  MPPC compression
+
+Each side offers every strength that its policy has; the answer is a Nak down to the strongest that both have, and only one
+strength is ever acknowledged.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from headrace.errors import Slug
+from headrace.model import Encryption, Failure, MppeKeys
+from headrace.ppp.automaton import Port, Verdict
+from headrace.ppp.config import LinkConfig
+from headrace.ppp.events import MppeDown, MppeFlush, MppeUp
+from headrace.ppp.frame import Code, Packet, Proto
+from headrace.ppp.mppe import key_length
+from headrace.ppp.network import Grant, NetworkProtocol
+from headrace.ppp.option import Ccp as Opt
+from headrace.ppp.option import Option
+from headrace.wire import Writer
+
+STATELESS: Final = 0x01000000
+STRENGTH: Final = {128: 0x40, 56: 0x80, 40: 0x20}
+"""The bit of each strength, strongest first."""
+
+RESET_INTERVAL: Final = 1.0
+"""Seconds between two Reset-Requests. An answer is a packet with the A bit, which this layer does not see, so time must do."""
+
+
+def strengths(value: int) -> tuple[int, ...]:
+    """The strengths in an option's value, strongest first."""
+    return tuple(bits for bits, mask in STRENGTH.items() if value & mask)
+
+
+def mppe_option(bits: tuple[int, ...], stateless: bool) -> Option:
+    """Option 18 for these strengths."""
+    value = sum(STRENGTH[number] for number in bits) | (STATELESS if stateless else 0)
+    return Option(Opt.MPPE, Writer().u32(value).bytes())
+
+
+def allowed_strengths(config: LinkConfig, encryption: Encryption) -> tuple[int, ...]:
+    """What a policy lets through, strongest first."""
+    return tuple(
+        bits for bits in STRENGTH if bits in config.mppe_bits and (bits == 128 or encryption is not Encryption.REQUIRED_128)
+    )
+
+
+def is_required(encryption: Encryption) -> bool:
+    """Whether a policy forbids user data in clear."""
+    return encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
+
+
+class Ccp(NetworkProtocol):
+    """CCP of one link."""
+
+    protocol = Proto.CCP
+    layer = "ccp"
+    special_codes = frozenset({Code.RESET_REQUEST, Code.RESET_ACK})
+    data_protocols = frozenset({Proto.COMPRESSED})
+    slug = Slug.ENCRYPTION_REFUSED
+
+    def __init__(self, port: Port, config: LinkConfig, grant: Grant) -> None:
+        super().__init__(port, config, grant)
+        assert grant.keys is not None
+        self._keys = grant.keys
+        self.required = is_required(grant.encryption)
+        self._allowed = allowed_strengths(config, grant.encryption)
+        self._offer = self._allowed
+        self._stateless = config.mppe_stateless
+        self._given_up = False
+        self._mismatch = ""
+        self._floor = 0
+        self._up = False
+        self._may_reset = False
+        self._reset_id: int | None = None
+        self._reset_at = 0.0
+
+    @classmethod
+    def wanted(cls, config: LinkConfig, grant: Grant) -> bool:
+        """If the policy allows encryption, a strength of it, and there are keys."""
+        if grant.encryption is Encryption.OFF or grant.keys is None or min(len(grant.keys.send), len(grant.keys.receive)) < 16:
+            return False
+        return bool(allowed_strengths(config, grant.encryption))
+
+    def reset(self) -> None:
+        """Offer everything again."""
+        self._offer = self._allowed
+        self._stateless = self.config.mppe_stateless
+        self._given_up = False
+        self._mismatch = ""
+
+    def request(self) -> tuple[Option, ...]:
+        """Option 18 with all that we take, or nothing once the peer has refused it."""
+        return () if self._given_up else (mppe_option(self._offer, self._stateless),)
+
+    def judge(self, options: tuple[Option, ...]) -> Verdict | None:
+        """Nak down to the strongest common strength; never acknowledge more than one, nor less than was up before."""
+        if not options:
+            return Verdict(nak=(mppe_option(self._offer[:1], self._stateless),)) if self.required else Verdict()
+        offered = strengths(options[0].value)
+        best = next((bits for bits in offered if bits in self._allowed), 0)
+        if self.required and best < self._floor:
+            self._fail(Slug.ENCRYPTION_STRENGTH, f"the peer renegotiates from {self._floor} bits to {_text(offered)}")
+            return None
+        if not best:
+            self._mismatch = f"the peer offers {_text(offered)}, required here: {_text(self._allowed)}"
+            if self.required:
+                return Verdict(nak=(mppe_option(self._allowed[:1], self._stateless),))
+            return Verdict(reject=options)
+        self._offer = (best,)  # both directions alike
+        stateless = bool(options[0].value & STATELESS) or (self.config.mppe_stateless and not self.config.mppe_allow_stateful)
+        ideal = mppe_option((best,), stateless)
+        if options[0] == ideal:
+            return Verdict()
+        self._mismatch = f"the peer offers {options[0].value:08x}, wanted here: {ideal.value:08x}"
+        return Verdict(nak=(ideal,))
+
+    def insist(self, verdict: Verdict, options: tuple[Option, ...]) -> Verdict | None:
+        """Required: the end. Optional: reject."""
+        if self.required:
+            slug = Slug.ENCRYPTION_STRENGTH if options else Slug.ENCRYPTION_REFUSED
+            self._fail(slug, self._mismatch or "the peer asks for no encryption")
+            return None
+        return super().insist(verdict, options)
+
+    def naked(self, options: tuple[Option, ...]) -> None:
+        """Take the strongest that both have."""
+        option = next((option for option in options if option.type == Opt.MPPE and len(option.data) == 4), None)
+        if option is None:
+            return
+        wanted = strengths(option.value)
+        best = next((bits for bits in wanted if bits in self._allowed), 0)
+        if not best:
+            self._mismatch = f"the peer takes {_text(wanted)}, allowed here: {_text(self._allowed)}"
+            self._given_up = not self.required
+            return
+        if self.required and best < self._floor:
+            self._fail(Slug.ENCRYPTION_STRENGTH, f"the peer renegotiates from {self._floor} bits to {_text(wanted)}")
+            return
+        self._offer = (best,)
+        self._stateless = bool(option.value & STATELESS) or (self._stateless and not self.config.mppe_allow_stateful)
+
+    def rejected(self, options: tuple[Option, ...]) -> None:
+        """Required: the end. Optional: without MPPE."""
+        self._given_up = True
+        if self.required and self._mismatch:
+            self._fail(Slug.ENCRYPTION_STRENGTH, self._mismatch)
+        elif self.required:
+            self._fail(Slug.ENCRYPTION_REFUSED, "the peer answered MPPE with Configure-Reject")
+
+    def diverged(self) -> Failure:
+        """CCP does not settle."""
+        return Failure(Slug.ENCRYPTION_STRENGTH, self._mismatch or f"no agreement on our {self.unanswered}")
+
+    def refused(self, detail: str) -> None:
+        """A peer without CCP is no matter unless encryption is required."""
+        if self.required:
+            self._fail(Slug.ENCRYPTION_REFUSED, f"{detail} to CCP")
+
+    def _fail(self, slug: Slug, detail: str) -> None:
+        self.port.fail(Failure(slug, f"{detail} (policy {self.grant.encryption})"))
+
+    def agreed(self, ours: tuple[Option, ...], theirs: tuple[Option, ...], now: float) -> None:
+        """Hand out the keys, if MPPE was agreed both ways."""
+        if ours and theirs:
+            send, receive = theirs[0].value, ours[0].value
+            self._up = True
+            self._floor = min(strengths(send) + strengths(receive))
+            self._may_reset = not receive & STATELESS
+            self._reset_id = None
+            self.port.emit(MppeUp(send=self._direction(send, outbound=True), receive=self._direction(receive, outbound=False)))
+        elif self.required:
+            self._fail(Slug.ENCRYPTION_REFUSED, "the peer asks for no encryption")
+
+    def _direction(self, value: int, *, outbound: bool) -> MppeKeys:
+        bits = strengths(value)[0]
+        key = self._keys.send if outbound else self._keys.receive
+        return MppeKeys(outbound=outbound, bits=bits, stateless=bool(value & STATELESS), start_key=key[: key_length(bits)])
+
+    @property
+    def encrypting(self) -> bool:
+        """Whether MPPE is up, both ways."""
+        return self._up
+
+    def ended(self) -> None:
+        """Take the keys back."""
+        if self._up:
+            self._up = False
+            self.port.emit(MppeDown())
+
+    def terminated_by_peer(self, data: bytes) -> None:
+        """Required encryption cannot be ended by one side (N166)."""
+        if self.required:
+            self._fail(Slug.ENCRYPTION_REFUSED, "the peer ended CCP")
+
+    # --- resets (stateful MPPE) -------------------------------------------------------------------------------------------
+
+    def lost(self, now: float) -> None:
+        """The data plane cannot decrypt until the peer flushes: ask for it, one request in flight, at most one a second."""
+        if not self._up or not self._may_reset or (self._reset_id is not None and now - self._reset_at < RESET_INTERVAL):
+            return
+        self._reset_id, self._reset_at = self.next_identifier(), now
+        self.send_packet(Code.RESET_REQUEST, self._reset_id, b"")
+
+    def special(self, packet: Packet, now: float) -> None:
+        """Reset-Request and Reset-Ack."""
+        if not self._up:
+            self.port.drop("ccp_state")
+        elif packet.code == Code.RESET_REQUEST:
+            # RFC 3078 answers by the A bit alone, RFC 1962 wants this, too; whoever does not need it ignores it.
+            self.send_packet(Code.RESET_ACK, packet.identifier, b"")
+            self.port.emit(MppeFlush())
+        elif packet.identifier == self._reset_id:
+            self._reset_id = None
+        else:
+            self.port.drop("ccp_reset")
+
+
+def _text(bits: tuple[int, ...]) -> str:
+    return "/".join(str(number) for number in bits) + " bits" if bits else "no strength"
