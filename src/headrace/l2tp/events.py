@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from headrace.model import Failure
+if TYPE_CHECKING:
+    from headrace.model import Failure
 
 
 @dataclass(frozen=True, slots=True)
