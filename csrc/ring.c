@@ -2,7 +2,7 @@
  *
  * ring.c: a single-producer, single-consumer ring of records of different length. A record lies in one piece:
  *
- *   | length of the record | origin | descriptor | data | padding to 64 octets |
+ *   | length of the record | origin | stamp | descriptor | data | padding to 64 octets |
  *
  * Where the end of the memory is too near, a record with origin SKIP fills it.
  */
@@ -17,6 +17,7 @@ enum { ALIGN = 64, SKIP = 0xffffffff };
 struct record {
 	uint32_t size; /* of all, a multiple of ALIGN */
 	uint32_t origin;
+	uint64_t stamp;
 	struct hr_desc desc;
 };
 
@@ -42,7 +43,7 @@ void hr_ring_free(struct hr_ring *ring)
 	ring->memory = NULL;
 }
 
-int hr_ring_push(struct hr_ring *ring, const struct hr_desc *desc, const uint8_t *data, uint32_t origin)
+int hr_ring_push(struct hr_ring *ring, const struct hr_desc *desc, const uint8_t *data, uint32_t origin, uint64_t stamp)
 {
 	uint64_t size = (sizeof(struct record) + desc->len + ALIGN - 1) & ~(uint64_t)(ALIGN - 1);
 	uint32_t share = origin % HR_RING_SHARES;
@@ -63,7 +64,7 @@ int hr_ring_push(struct hr_ring *ring, const struct hr_desc *desc, const uint8_t
 		head += gap;
 		at = 0;
 	}
-	struct record record = {.size = (uint32_t)size, .origin = share, .desc = *desc};
+	struct record record = {.size = (uint32_t)size, .origin = share, .stamp = stamp, .desc = *desc};
 	memcpy(ring->memory + at, &record, sizeof record);
 	memcpy(ring->memory + at + sizeof record, data, desc->len);
 	ring->pushed[share] += size;
@@ -118,7 +119,18 @@ void hr_ring_skip(struct hr_ring *ring)
 		advance(ring, &record, tail);
 }
 
-int hr_ring_empty(struct hr_ring *ring)
+int hr_ring_peek(struct hr_ring *ring, uint64_t *stamp)
 {
-	return atomic_load_explicit(&ring->tail, memory_order_acquire) == atomic_load_explicit(&ring->head, memory_order_acquire);
+	struct record record;
+	uint64_t tail;
+	if (!oldest(ring, &record, &tail))
+		return 0;
+	*stamp = record.stamp;
+	return 1;
+}
+
+uint64_t hr_ring_backlog(struct hr_ring *ring)
+{
+	uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+	return atomic_load_explicit(&ring->head, memory_order_acquire) - tail;
 }

@@ -12,9 +12,9 @@
 #include "headrace.h"
 
 enum hr_ring_limit {
-	HR_RING_SHARES = 64,	  /* origins, by hash */
-	HR_RING_LEAST = 1 << 19,  /* octets of the smallest ring: a sixteenth of it is the largest packet */
-	HR_RING_SLOT = 1024	  /* octets of ring for each configured slot */
+	HR_RING_SHARES = 64,	 /* origins, by hash */
+	HR_RING_LEAST = 1 << 19, /* octets of the smallest ring: a sixteenth of it is the largest packet */
+	HR_RING_SLOT = 1024	 /* octets of ring for each configured slot */
 };
 
 struct hr_ring {
@@ -32,13 +32,16 @@ struct hr_ring {
 int hr_ring_init(struct hr_ring *ring, uint32_t slots);
 void hr_ring_free(struct hr_ring *ring);
 
-/* Producer: copy the packet in. 1, or 0 if there is no room for it. `origin` is any hash of where it came from. */
-int hr_ring_push(struct hr_ring *ring, const struct hr_desc *desc, const uint8_t *data, uint32_t origin);
+/* Producer: copy the packet in. 1, or 0 if there is no room for it. `origin` is any hash of where it came from; `stamp` counts
+ * up, so that the consumer of several rings of one producer can keep the order. */
+int hr_ring_push(struct hr_ring *ring, const struct hr_desc *desc, const uint8_t *data, uint32_t origin, uint64_t stamp);
 
 /* Consumer: move the oldest packet to `to`, which has room for `room` octets: desc gets its fields and length, its offset is
- * the caller's to set. 1; 0 if the ring is empty; -1 if it is longer than room: nothing moved, desc->len says how long it is. */
+ * the caller's to set. 1; 0 if the ring is empty; -1 if it is longer than room: nothing moved, desc->len says how long it is.
+ */
 int hr_ring_pop(struct hr_ring *ring, struct hr_desc *desc, uint8_t *to, uint32_t room);
-void hr_ring_skip(struct hr_ring *ring); /* forget the oldest packet */
-int hr_ring_empty(struct hr_ring *ring);
+void hr_ring_skip(struct hr_ring *ring);		 /* forget the oldest packet */
+int hr_ring_peek(struct hr_ring *ring, uint64_t *stamp); /* of the oldest packet; 0 if the ring is empty */
+uint64_t hr_ring_backlog(struct hr_ring *ring);		 /* octets that wait; any thread */
 
 #endif

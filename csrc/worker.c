@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * worker.c: the loop.
+ *
+ *   wait -> for each source that is ready, one bounded turn:
+ *     a socket:  recvmmsg -> hr_decap -> IP packets to the TUN, exceptions to the rings
+ *     the TUN:   reads    -> hr_encap -> packets to the sockets, too-big answers to the TUN
+ *
+ * A turn takes what one recvmmsg() or one batch holds; epoll is level-triggered, so the next round continues, and no source
+ * starves another. When a socket is full the worker stops reading the TUN, keeps what it has encapsulated, and goes on
+ * receiving: the TUN's own queue fills, and the kernel's queueing discipline decides what is lost.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+
+enum {
+	PAUSE_NS = 20000000, /* a socket that has no room for so long loses what was meant for it */
+	FRUITLESS_MAX = 100, /* wake-ups by an error that reading does not clear: the source is given up */
+	SECOND_NS = 1000000000,
+	ICMP_SECOND = 200 /* too-big answers in a second */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void hr_bell_ring(struct hr_bell *bell)
+{
+	if (bell->fd < 0 || !atomic_exchange_explicit(&bell->armed, 0, memory_order_acq_rel))
+		return;
+	uint64_t one = 1;
+	/* It fails only if the counter is about to overflow: then the reader was told long ago. */
+	if (write(bell->fd, &one, sizeof one) < 0)
+		return;
+}
+
+/* --- sources ----------------------------------------------------------------------------------------------------------- */
+
+static int watch(struct hr_worker *w, struct hr_source *source, int op, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.u32 = (uint32_t)(source - w->source)};
+	return epoll_ctl(w->epoll, op, source->fd, &event);
+}
+
+static int add_source(struct hr_worker *w, int fd, uint8_t what, uint8_t kind, uint8_t listener)
+{
+	if (fd < 0)
+		return 0;
+	struct hr_source *source = &w->source[w->sources++];
+	*source = (struct hr_source){.fd = fd, .what = what, .kind = kind, .listener = listener};
+	return watch(w, source, EPOLL_CTL_ADD, EPOLLIN);
+}
+
+static void give_up(struct hr_worker *w, struct hr_source *source)
+{
+	struct epoll_event none = {0};
+	epoll_ctl(w->epoll, EPOLL_CTL_DEL, source->fd, &none);
+	source->fd = -1;
+}
+
+static struct hr_source *find_source(struct hr_worker *w, int fd)
+{
+	for (uint32_t i = 0; i < w->sources; i++)
+		if (w->source[i].fd == fd && fd >= 0)
+			return &w->source[i];
+	return NULL;
+}
+
+/* --- exceptions -------------------------------------------------------------------------------------------------------- */
+
+static uint32_t origin_of(const struct hr_desc *desc, enum hr_trust trust)
+{
+	uint64_t x = desc->peer;
+	if (trust == HR_ANYBODY) {
+		uint64_t part[2];
+		memcpy(part, desc->remote.addr, sizeof part);
+		/* A /64 is one origin: its owner has all the addresses in it. */
+		x = part[0] ^ (desc->remote.family == 4 ? part[1] : 0);
+	}
+	return (uint32_t)((x * 0x9e3779b97f4a7c15u) >> 40);
+}
+
+/* Hand over what is for the control plane. */
+static void exceptions(struct hr_worker *w, const struct hr_batch *batch)
+{
+	uint32_t pushed = 0;
+	for (uint32_t i = 0; i < batch->n; i++) {
+		const struct hr_desc *d = &batch->desc[i];
+		if (d->status < HR_EXC_IKE || d->status > HR_EXC_CLEAR_L2TP)
+			continue;
+		enum hr_trust trust = d->status == HR_EXC_IKE || d->status == HR_EXC_CLEAR_L2TP ? HR_ANYBODY : HR_PROVEN;
+		if (hr_ring_push(&w->ring[trust], d, batch->arena + d->off, origin_of(d, trust), w->stamp)) {
+			w->stamp++;
+			pushed++;
+		} else {
+			hr_io_lost(w->dp, HR_DROP_EXCEPTION_RING, 1, d->len);
+		}
+	}
+	hr_io_add(&w->stats, HR_IO_EXCEPTIONS, pushed);
+	if (pushed || hr_io_events_wait(w->dp))
+		hr_bell_ring(w->bell);
+}
+
+/* --- sockets to TUN ---------------------------------------------------------------------------------------------------- */
+
+static void from_socket(struct hr_worker *w, struct hr_source *source, uint32_t events)
+{
+	int error = 0;
+	hr_inbox_receive(&w->inbox, source->fd, source->kind, source->listener, &w->stats, &error);
+	if (error && error != EINTR && (events & (EPOLLERR | EPOLLHUP))) {
+		char discard[64];
+		struct iovec iov = {discard, sizeof discard};
+		struct msghdr header = {.msg_iov = &iov, .msg_iovlen = 1};
+		/* Errors queue up apart when somebody set IP_RECVERR; each also keeps the socket ready. */
+		if (recvmsg(source->fd, &header, MSG_ERRQUEUE | MSG_DONTWAIT) < 0 && ++source->fruitless > FRUITLESS_MAX)
+			give_up(w, source);
+		return;
+	}
+	source->fruitless = 0;
+	for (;;) {
+		uint32_t cut;
+		w->rx.n = hr_inbox_describe(&w->inbox, w->rx.desc, w->config.batch, &cut);
+		if (cut)
+			hr_io_lost(w->dp, HR_DROP_ROOM, cut, (uint64_t)cut * HR_INBOX_MESSAGE);
+		hr_io_add(&w->stats, HR_IO_RX_PACKETS, w->rx.n + cut);
+		if (w->rx.n == 0)
+			break;
+		if (hr_decap(w->dp, &w->rx, now_ns()) != 0)
+			continue; /* a descriptor that it refuses would be our own mistake; nothing of the batch is used */
+		hr_tun_send(&w->tun, &w->rx);
+		exceptions(w, &w->rx);
+	}
+	hr_io_add(&w->stats, HR_IO_SOCKET_GSO_READS, w->inbox.runs);
+}
+
+/* --- TUN to sockets ---------------------------------------------------------------------------------------------------- */
+
+static struct hr_source *tun_source(struct hr_worker *w)
+{
+	for (uint32_t i = 0; i < w->sources; i++)
+		if (w->source[i].what == HR_SOURCE_TUN)
+			return &w->source[i];
+	return NULL;
+}
+
+/* Send from descriptor `from` on; pause the TUN if a socket is full, wake it up again if that is over. */
+static void to_sockets(struct hr_worker *w, uint32_t from, uint64_t now)
+{
+	struct hr_source *tun = tun_source(w);
+	uint32_t next = hr_outbox_send(&w->outbox, &w->tx, from, now);
+	if (next < w->tx.n) {
+		struct hr_source *full = find_source(w, w->outbox.blocked);
+		if (!w->deadline_ns) {
+			hr_io_add(&w->stats, HR_IO_PAUSED, 1);
+			if (tun && tun->fd >= 0)
+				watch(w, tun, EPOLL_CTL_MOD, 0);
+		}
+		if (full)
+			watch(w, full, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
+		if (!w->deadline_ns || next > w->pending)
+			w->deadline_ns = now + PAUSE_NS;
+		w->pending = next;
+	} else if (w->deadline_ns) {
+		w->deadline_ns = 0;
+		if (tun && tun->fd >= 0)
+			watch(w, tun, EPOLL_CTL_MOD, EPOLLIN);
+	}
+}
+
+/* Paused: the socket has room again, or has had none for too long. */
+static void resume(struct hr_worker *w, int late)
+{
+	struct hr_source *full = find_source(w, w->outbox.blocked);
+	if (full)
+		watch(w, full, EPOLL_CTL_MOD, EPOLLIN);
+	if (late)
+		hr_outbox_drop(&w->outbox, &w->tx, w->pending);
+	to_sockets(w, w->pending, now_ns());
+}
+
+static void from_tun(struct hr_worker *w, struct hr_source *source, uint32_t events)
+{
+	if (w->deadline_ns) /* ready by an error while paused */
+		return;
+	w->tx.n = hr_tun_receive(&w->tun, w->tx.desc, w->config.batch < HR_GSO_SEGMENTS ? HR_GSO_SEGMENTS : w->config.batch);
+	if (w->tx.n == 0) {
+		if (w->tun.fd < 0 || ((events & (EPOLLERR | EPOLLHUP)) && ++source->fruitless > FRUITLESS_MAX))
+			give_up(w, source);
+		return;
+	}
+	source->fruitless = 0;
+	uint64_t now = now_ns();
+	if (hr_encap(w->dp, &w->tx, now) != 0)
+		return;
+	if (now - w->second_ns >= SECOND_NS) {
+		w->second_ns = now;
+		w->tun.answers = ICMP_SECOND;
+	}
+	hr_tun_too_big(&w->tun, &w->tx, &w->pieces);
+	if (w->pieces.n && hr_encap(w->dp, &w->pieces, now) == 0)
+		for (uint32_t next = 0; (next = hr_outbox_send(&w->outbox, &w->pieces, next, now)) < w->pieces.n;)
+			hr_outbox_drop(&w->outbox, &w->pieces, next);
+	to_sockets(w, 0, now);
+	if (hr_io_events_wait(w->dp))
+		hr_bell_ring(w->bell);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------------------- */
+
+static void *run(void *argument)
+{
+	struct hr_worker *w = argument;
+	struct epoll_event event[HR_SOURCES_MAX];
+
+	for (int stop = 0; !stop;) {
+		int timeout = -1;
+		if (w->deadline_ns) {
+			uint64_t now = now_ns();
+			timeout = now < w->deadline_ns ? (int)((w->deadline_ns - now) / 1000000) + 1 : 0;
+		}
+		int n = epoll_wait(w->epoll, event, HR_SOURCES_MAX, timeout);
+		hr_io_add(&w->stats, HR_IO_ROUNDS, 1);
+		for (int i = 0; i < n; i++) {
+			struct hr_source *source = &w->source[event[i].data.u32];
+			if (source->fd < 0)
+				continue;
+			if (source->what == HR_SOURCE_STOP) {
+				stop = 1;
+			} else if (source->what == HR_SOURCE_TUN) {
+				from_tun(w, source, event[i].events);
+			} else {
+				if ((event[i].events & EPOLLOUT) && w->deadline_ns)
+					resume(w, 0);
+				if (event[i].events & ~(uint32_t)EPOLLOUT)
+					from_socket(w, source, event[i].events);
+			}
+		}
+		if (w->deadline_ns && now_ns() >= w->deadline_ns)
+			resume(w, 1);
+	}
+	close(w->epoll);
+	w->epoll = -1;
+	atomic_store_explicit(&w->running, 0, memory_order_release);
+	return NULL;
+}
+
+int hr_worker_init(struct hr_worker *w, struct hr_dp *dp, const struct hr_engine_config *config,
+		   const struct hr_worker_config *own, uint32_t index, struct hr_bell *bell)
+{
+	memset(w, 0, sizeof *w);
+	w->dp = dp;
+	w->config = *config;
+	w->own = *own;
+	w->index = index;
+	w->bell = bell;
+	w->epoll = -1;
+
+	uint64_t inbox = (uint64_t)HR_INBOX_MESSAGES * HR_INBOX_STRIDE, arena = 0;
+	uint64_t tun = hr_tun_memory(config->mtu, &arena);
+	w->memory_len = inbox + tun;
+	void *memory = mmap(NULL, w->memory_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return HR_E_MEMORY;
+	w->memory = memory;
+	w->rx = (struct hr_batch){.arena = w->memory, .arena_len = inbox, .desc = w->rx_desc};
+	w->tx = (struct hr_batch){.arena = w->memory + inbox, .arena_len = arena, .desc = w->tx_desc};
+	w->pieces = (struct hr_batch){.arena = w->tx.arena, .arena_len = arena, .desc = w->pieces_desc};
+	for (int t = 0; t < HR_TRUSTS; t++) {
+		int error = hr_ring_init(&w->ring[t], config->exception_slots);
+		if (error) {
+			hr_worker_free(w);
+			return error;
+		}
+	}
+	return 0;
+}
+
+void hr_worker_free(struct hr_worker *w)
+{
+	for (int t = 0; t < HR_TRUSTS; t++)
+		hr_ring_free(&w->ring[t]);
+	if (w->memory) {
+		/* Decrypted packets are in there. */
+		hr_wipe(w->memory, w->memory_len);
+		munmap(w->memory, w->memory_len);
+	}
+	w->memory = NULL;
+}
+
+static int open_sources(struct hr_worker *w)
+{
+	w->sources = 0;
+	int bad = add_source(w, w->stop, HR_SOURCE_STOP, 0, 0);
+	bad |= add_source(w, w->own.tun, HR_SOURCE_TUN, 0, 0);
+	for (uint8_t i = 0; i < w->config.listeners; i++) {
+		const struct hr_listener *l = &w->own.listener[i];
+		bad |= add_source(w, l->udp4500, HR_SOURCE_SOCKET, HR_KIND_UDP4500, i);
+		bad |= add_source(w, l->raw, HR_SOURCE_SOCKET, l->family == 6 ? HR_KIND_RAW6 : HR_KIND_RAW4, i);
+		bad |= add_source(w, l->udp1701, HR_SOURCE_SOCKET, HR_KIND_UDP1701, i);
+	}
+	return bad;
+}
+
+int hr_worker_start(struct hr_worker *w, int stop)
+{
+	w->stop = stop;
+	w->deadline_ns = 0;
+	w->pending = 0;
+	hr_inbox_init(&w->inbox, w->rx.arena);
+	hr_outbox_init(&w->outbox, w->dp, w->own.listener, w->config.listeners, w->config.udp_gso, &w->stats);
+	hr_tun_init(&w->tun, w->own.tun, w->config.tun_vnet_hdr, w->config.mtu, w->tx.arena, w->dp, &w->stats);
+
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll < 0)
+		return HR_E_SYSTEM;
+	if (open_sources(w) != 0) {
+		int error = errno;
+		close(w->epoll);
+		w->epoll = -1;
+		errno = error;
+		return HR_E_SYSTEM;
+	}
+
+	pthread_attr_t attr;
+	pthread_attr_init(&attr);
+	if (w->own.cpu >= 0) {
+		cpu_set_t set;
+		CPU_ZERO(&set);
+		CPU_SET((size_t)w->own.cpu % CPU_SETSIZE, &set);
+		pthread_attr_setaffinity_np(&attr, sizeof set, &set);
+	}
+	/* Signals are the control plane's. */
+	sigset_t all, old;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	atomic_store_explicit(&w->running, 1, memory_order_release);
+	int error = pthread_create(&w->thread, &attr, run, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (error) {
+		atomic_store_explicit(&w->running, 0, memory_order_release);
+		close(w->epoll);
+		w->epoll = -1;
+		errno = error;
+		return HR_E_SYSTEM;
+	}
+	char name[16];
+	snprintf(name, sizeof name, "headrace-%u", (unsigned)(w->index % 1000));
+	pthread_setname_np(w->thread, name);
+	return 0;
+}
+
+void hr_worker_join(struct hr_worker *w)
+{
+	pthread_join(w->thread, NULL);
+}
