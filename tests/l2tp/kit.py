@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from headrace.l2tp.avp import Avp, AvpType, Value, emit as emit_avp, make
+from tests.sim import CALM, Adapter, Simulation, Weather
+
+from headrace.l2tp.avp import Avp, AvpType, Value
+from headrace.l2tp.avp import emit as emit_avp
 from headrace.l2tp.config import IdAllocator, L2tpConfig
 from headrace.l2tp.header import ControlHeader, emit_control, parse_control
 from headrace.l2tp.message import Message, MessageType, emit, parse
 from headrace.l2tp.peer import L2tpPeer
-from tests.sim import CALM, Adapter, Simulation, Weather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from headrace.l2tp.events import ControlDatagram, L2tpEvent
 
@@ -114,7 +116,9 @@ class Hand:
         self.ns = 0
         self.nr = 0
 
-    def raw(self, body: bytes, session: int = 0, *, ns: int | None = None, nr: int | None = None, tunnel: int | None = None) -> bytes:
+    def raw(
+        self, body: bytes, session: int = 0, *, ns: int | None = None, nr: int | None = None, tunnel: int | None = None
+    ) -> bytes:
         number = self.ns if ns is None else ns
         if body and ns is None:
             self.ns += 1
@@ -227,5 +231,3 @@ def codes(answers: list[tuple[ControlHeader, Message | None]], kind: MessageType
     result = only(answers, kind)[1].result
     assert result is not None
     return result.result, result.error
-
-

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.l2tp.kit import body, seeded
 
 from headrace.l2tp import avp as wire
 from headrace.l2tp.avp import (
@@ -22,6 +24,7 @@ from headrace.l2tp.avp import (
     HiddenUnreadable,
     Kind,
     Result,
+    Value,
     challenge_response,
     decode,
     encode,
@@ -32,7 +35,6 @@ from headrace.l2tp.header import BadHeader, ControlHeader, Header, emit_control,
 from headrace.l2tp.header import parse as parse_header
 from headrace.l2tp.message import MESSAGES, Hiding, MessageType, UnknownMessage, emit, parse
 from headrace.wire import Malformed
-from tests.l2tp.kit import body, seeded
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "vectors" / "l2tp" / "xl2tpd.json").read_text())
 MESSAGES_SEEN = [bytes.fromhex(item["data"]) for items in GOLDEN.values() for item in items]
@@ -40,7 +42,7 @@ SECRET = b"tunnel-secret"
 
 u16 = st.integers(0, 0xFFFF)
 u32 = st.integers(0, 0xFFFFFFFF)
-VALUES = {
+VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.U16: u16,
     Kind.U32: u32,
     Kind.OCTETS: st.binary(max_size=300),
@@ -91,7 +93,7 @@ def counter_of(data: bytes) -> str:
     return caught.value.counter
 
 
-def test_n093_an_offset_past_the_end_is_refused() -> None:
+def test_an_offset_past_the_end_is_refused() -> None:
     assert counter_of(bytes.fromhex("0202 0007 0008 ffff aabb")) == "l2tp_offset"
     assert counter_of(bytes.fromhex("0202 0007 0008 0001")) == "l2tp_offset"
     assert counter_of(bytes.fromhex("4202 000a 0007 0008 0001 aabbcc")) == "l2tp_offset"
@@ -106,10 +108,12 @@ def test_any_octets_make_a_header_or_a_counted_refusal(data: bytes) -> None:
     try:
         header, payload = parse_header(data)
     except BadHeader as error:
-        assert error.counter in {"l2tp_header", "l2tp_length", "l2tp_offset"}
+        counter = error.counter
     else:
+        counter = "none"
         assert data.find(payload) >= 0
         assert str(header)
+    assert counter in {"none", "l2tp_header", "l2tp_length", "l2tp_offset"}
     assert 0 <= surplus(data) <= len(data)
 
 
@@ -137,7 +141,7 @@ def test_avps_are_read_as_written(items: list[Avp]) -> None:
 @given(st.data(), st.sampled_from(sorted(AVPS)))
 def test_values_are_read_as_written(data: st.DataObject, number: int) -> None:
     row = AVPS[number]
-    value = data.draw(VALUES[row.kind])
+    value: Value = data.draw(VALUES[row.kind])
     octets = encode(value, row)
     if row.shortest <= len(octets) <= row.longest:
         assert decode(row, octets) == value
@@ -146,11 +150,10 @@ def test_values_are_read_as_written(data: st.DataObject, number: int) -> None:
 @given(st.sampled_from(sorted(AVPS)), st.binary(max_size=40))
 def test_any_value_is_decoded_or_refused_with_a_code(number: int, octets: bytes) -> None:
     try:
-        value = decode(AVPS[number], octets)
+        code = ErrorCode.NONE if str(decode(AVPS[number], octets)) else None
     except wire.BadValue as error:
-        assert error.error is ErrorCode.WRONG_LENGTH
-    else:
-        assert str(value) is not None
+        code = error.error
+    assert code in {ErrorCode.NONE, ErrorCode.WRONG_LENGTH}
 
 
 @given(st.binary(max_size=120))
@@ -194,7 +197,9 @@ def test_hiding_vector() -> None:
     assert reveal((Avp(36, vector), hidden), SECRET)[1] == clear
 
 
-@given(st.binary(min_size=1, max_size=1015), st.binary(min_size=1, max_size=40), st.binary(min_size=1, max_size=20), st.integers())
+@given(
+    st.binary(min_size=1, max_size=1015), st.binary(min_size=1, max_size=40), st.binary(min_size=1, max_size=20), st.integers()
+)
 def test_what_is_hidden_is_revealed(value: bytes, secret: bytes, vector: bytes, seed: int) -> None:
     clear = Avp(31, value, mandatory=False)
     hidden = hide(clear, secret, vector, seeded(seed))
@@ -253,7 +258,7 @@ def test_real_messages_are_known_whole_and_written_back_alike(data: bytes) -> No
 
 
 def test_a_message_is_emitted_hidden_and_read_again() -> None:
-    values = {
+    values: dict[AvpType, Value] = {
         AvpType.ASSIGNED_SESSION_ID: 77,
         AvpType.CALL_SERIAL_NUMBER: 3,
         AvpType.CALLING_NUMBER: b"alice",
@@ -298,7 +303,9 @@ def test_of_two_alike_the_first_counts() -> None:
     assert parse(body(6, Avp(7, b"one"), Avp(7, b"two"))).octets(AvpType.HOST_NAME) == b"one"
 
 
-@pytest.mark.parametrize("octets", [b"", wire.emit(Avp(7, b"x")), wire.emit(Avp(0, b"\0\1\0")), wire.emit(Avp(0, b"\0\6", vendor=9))])
+@pytest.mark.parametrize(
+    "octets", [b"", wire.emit(Avp(7, b"x")), wire.emit(Avp(0, b"\0\1\0")), wire.emit(Avp(0, b"\0\6", vendor=9))]
+)
 def test_what_does_not_begin_with_its_type_is_no_message(octets: bytes) -> None:
     with pytest.raises(UnknownMessage) as caught:
         parse(octets)
