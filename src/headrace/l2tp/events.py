@@ -34,7 +34,10 @@ class TunnelUp:
 
 @dataclass(frozen=True, slots=True)
 class TunnelDown:
-    """The control connection is closed; ``SessionDown`` came before for each of its sessions."""
+    """The control connection is closed; ``SessionDown`` came before for each of its sessions.
+
+    Comes for every tunnel that was up, and for every one that ``open_tunnel`` gave an id, up or not.
+    """
 
     local_tunnel: int
     failure: Failure
@@ -65,7 +68,7 @@ class SessionUp:
 
 @dataclass(frozen=True, slots=True)
 class SessionDown:
-    """A call has ended, whoever ended it."""
+    """A call has ended, whoever ended it. Comes for every call that was up, and for every one that ``open_session`` gave an id."""
 
     local_tunnel: int
     local_session: int
@@ -74,7 +77,7 @@ class SessionDown:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A tunnel or call was refused before it was up (by us or by the peer)."""
+    """A tunnel or call was refused before it was up (by us or by the peer): once for its cause, before the ends that follow from it."""
 
     failure: Failure
 

@@ -25,9 +25,10 @@ from headrace.l2tp.header import (
     parse_control,
     surplus,
 )
+from headrace.l2tp.judge import judge_opening
 from headrace.l2tp.message import Message, MessageType, UnknownMessage, emit, parse
 from headrace.l2tp.reasons import Refusal, already_exists, call_result, erroneous, stop_result, stopping, wrong_version
-from headrace.l2tp.tunnel import Room, State, Tunnel, digest, judge_opening
+from headrace.l2tp.tunnel import Room, State, Tunnel, digest
 from headrace.wire import Malformed
 
 if TYPE_CHECKING:
