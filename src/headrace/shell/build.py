@@ -1,0 +1,132 @@
+"""From a configuration to the cores' own: the one place where files become credentials and names become proposals."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headrace.esp import proposal as esp_proposal
+from headrace.ike import proposal as ike_proposal
+from headrace.ike.config import IkeConfig
+from headrace.l2tp.config import L2tpConfig
+from headrace.ppp.config import ClientCredentials, LinkConfig
+from headrace.shell.credentials import load_certificate, load_verifier
+
+if TYPE_CHECKING:
+    from headrace.shell.config import DialConfig, GatewayConfig
+
+
+def wall_clock() -> datetime:
+    """Wall-clock time with its zone, for certificates."""
+    return datetime.now(UTC)
+
+
+def gateway_ike(config: GatewayConfig) -> IkeConfig:
+    """The responder's configuration. Raises ``ConfigError`` when a file does not hold what it should."""
+    ike, esp, limits = config.ike, config.esp, config.limits
+    certificate = None
+    verifier = None
+    if ike.certificate is not None and ike.private_key is not None:
+        certificate = load_certificate(ike.certificate, ike.private_key, ike.private_key_passphrase)
+        verifier = load_verifier(ike.ca, ike.crl, ike.crl_policy, purpose="client", clock=wall_clock)
+    return IkeConfig(
+        proposals=ike_proposal.parse_list(ike.proposals) or ike_proposal.TIERS[config.gateway.policy],
+        esp_proposals=esp_proposal.parse_list(esp.proposals) or esp_proposal.TIERS[config.gateway.policy],
+        psk_for=ike.psk_for,
+        certificate=certificate,
+        verifier=verifier,
+        pfs=esp.pfs,
+        force_encapsulation=ike.force_encapsulation,
+        fragmentation=ike.fragmentation,
+        fragment_size=ike.fragment_size,
+        dpd_delay=ike.dpd_delay,
+        dpd_timeout=ike.dpd_timeout,
+        rekey_time=ike.rekey_time,
+        esp_rekey_time=esp.rekey_time,
+        esp_rekey_bytes=esp.rekey_bytes,
+        keepalive=ike.keepalive,
+        max_half_open=limits.max_half_open,
+        max_half_open_per_address=limits.max_half_open_per_address,
+        max_peers=limits.max_peers,
+        keylog=config.log.keylog_dir is not None,
+    )
+
+
+def gateway_l2tp(config: GatewayConfig) -> L2tpConfig:
+    """The LNS's configuration."""
+    l2tp = config.l2tp
+    return L2tpConfig(
+        host_name=config.gateway.name,
+        secret=l2tp.secret,
+        hide_avps=l2tp.hide_avps,
+        receive_window=l2tp.receive_window,
+        hello_interval=l2tp.hello_interval,
+        retransmit_tries=l2tp.retransmit_tries,
+        max_tunnels=l2tp.max_tunnels,
+        max_sessions=l2tp.max_sessions,
+        setup_timeout=l2tp.setup_timeout,
+        sequencing=l2tp.sequencing,
+    )
+
+
+def gateway_link(config: GatewayConfig) -> LinkConfig:
+    """The PPP server's configuration."""
+    ppp = config.ppp
+    return LinkConfig(
+        server=True,
+        auth_methods=ppp.auth,
+        encryption=ppp.encryption,
+        mppe_bits=ppp.mppe_bits,
+        mppe_allow_stateful=ppp.mppe_stateful,
+        prefer_mppe=ppp.prefer_mppe,
+        name=config.gateway.name,
+        mru=ppp.mru,
+        max_send_mru=min(ppp.mru, config.network.mtu),
+        echo_interval=ppp.lcp_echo_interval,
+        echo_failure=ppp.lcp_echo_failure,
+        auth_timeout=ppp.auth_timeout,
+        network_timeout=ppp.network_timeout,
+        local_address=config.network.address,
+    )
+
+
+def client_ike(config: DialConfig) -> IkeConfig:
+    """The initiator's configuration. Raises ``ConfigError`` when a file does not hold what it should."""
+    certificate = None
+    verifier = None
+    if config.certificate is not None and config.private_key is not None:
+        certificate = load_certificate(config.certificate, config.private_key, config.private_key_passphrase)
+        verifier = load_verifier(config.ca, config.crl, config.crl_policy, purpose="gateway", clock=wall_clock)
+    return IkeConfig(
+        proposals=ike_proposal.parse_list(config.proposals) or ike_proposal.TIERS[config.policy],
+        esp_proposals=esp_proposal.parse_list(config.esp_proposals) or esp_proposal.TIERS[config.policy],
+        psk_for=lambda _remote: config.psk,
+        certificate=certificate,
+        verifier=verifier,
+        remote_names=config.remote_names or (config.server,),
+        pfs=config.pfs,
+        force_encapsulation=config.force_encapsulation,
+        fragmentation=config.fragmentation,
+        dpd_delay=config.dpd_delay,
+        dpd_timeout=config.dpd_timeout,
+        keylog=config.keylog_dir is not None,
+    )
+
+
+def client_l2tp(config: DialConfig) -> L2tpConfig:
+    """The LAC's configuration."""
+    return L2tpConfig(secret=config.l2tp_secret, accept_incoming=False, max_tunnels=1, max_sessions=1)
+
+
+def client_link(config: DialConfig) -> LinkConfig:
+    """The PPP client's configuration."""
+    return LinkConfig(
+        server=False,
+        auth_methods=config.auth,
+        encryption=config.encryption,
+        mppe_bits=config.mppe_bits,
+        credentials=ClientCredentials(config.user, config.password),
+        mru=config.mtu,
+        max_send_mru=config.mtu,
+        want_dns=config.dns,
+    )

@@ -1,0 +1,318 @@
+"""``headrace dial``: one call to a gateway, from the name to the traffic, and back down again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack, suppress
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace.dataplane.engine import Engine
+from headrace.dataplane.tables import DataPlane
+from headrace.errors import HeadraceError, Slug, explain
+from headrace.ike.endpoint import IkeEndpoint
+from headrace.model import Endpoint, Failure, IPAddress, Rung
+from headrace.shell import build
+from headrace.shell import events as out
+from headrace.shell.driver import Driver
+from headrace.shell.keylog import KeyLog
+from headrace.shell.ping import PingResult, ping
+from headrace.shell.resolver import HostChanges, restore
+from headrace.shell.sockets import open_listener
+from headrace.shell.tables import EngineTables
+from headrace.shell.tun import Tun
+from headrace.stack import events
+from headrace.stack.ids import TunnelIds
+from headrace.stack.lac import Lac
+from headrace.stack.ladder import LadderConfig
+
+if TYPE_CHECKING:
+    from headrace.shell.config import DialConfig
+
+EXIT_OK: Final = 0
+EXIT_REFUSED: Final = 1
+"""The call failed on a rung of the ladder; the line on stderr has its number."""
+EXIT_START: Final = 3
+"""This machine did not give something: a port, the TUN, a right."""
+
+_HANGUP_TIMEOUT: Final = 3.0
+_RECONNECT_DELAY: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+
+
+class CallFailed(HeadraceError):
+    """The call did not come up, or ended without being asked to."""
+
+    def __init__(self, failure: Failure, remote: str) -> None:
+        super().__init__(str(failure))
+        self.failure = failure
+        self.remote = remote
+
+    def line(self) -> str:
+        """What the person who dials reads: number, what it means here, what was seen, what to do."""
+        record = explain(self.failure.slug)
+        detail = f": {self.failure.detail}" if self.failure.detail else ""
+        rung = out.rung_name(Rung(record.rung))
+        return f"error {record.ras}: {record.title} [{self.failure.slug}, {rung}, {self.remote}]{detail}\nremedy: {record.remedy_client}"
+
+    def json(self) -> dict[str, Any]:
+        """The same for machines."""
+        record = explain(self.failure.slug)
+        return {
+            "event": "failed",
+            "ras": record.ras,
+            "slug": str(self.failure.slug),
+            "rung": out.rung_name(Rung(record.rung)),
+            "remote": self.remote,
+            "detail": self.failure.detail,
+            "remedy": record.remedy_client,
+        }
+
+
+def resolve(config: DialConfig) -> IPAddress:
+    """The gateway's address, IPv4 first. Raises ``CallFailed`` with ``name-unresolved``."""
+    family = {4: socket.AF_INET, 6: socket.AF_INET6}.get(config.family, socket.AF_UNSPEC)
+    try:
+        found = socket.getaddrinfo(config.server, config.ike_port, family, socket.SOCK_DGRAM)
+    except OSError as error:
+        raise CallFailed(Failure(Slug.NAME_UNRESOLVED, f"{config.server}: {error.strerror or error}"), config.server) from error
+    addresses = sorted((ip_address(item[4][0].partition("%")[0]) for item in found), key=lambda a: a.version)
+    return addresses[0]
+
+
+def source_address(config: DialConfig, remote: IPAddress) -> IPAddress:
+    """The address from which the routing table would reach the gateway. Raises ``CallFailed`` with ``no-route``."""
+    if config.source is not None:
+        return config.source
+    family = socket.AF_INET if remote.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(remote), config.ike_port))
+        except OSError as error:
+            raise CallFailed(Failure(Slug.NO_ROUTE, f"{remote}: {error.strerror}"), str(remote)) from error
+        return ip_address(probe.getsockname()[0].partition("%")[0])
+
+
+class Call:
+    """One call, up to its end."""
+
+    def __init__(self, config: DialConfig) -> None:
+        self.config = config
+        self.session: events.SessionRecord | None = None
+        self._loop = asyncio.get_running_loop()
+        self._up = asyncio.Event()
+        self._over = asyncio.Event()
+        self._hangup = asyncio.Event()
+        self._began = self._loop.time()
+        self.ping_result: PingResult | None = None
+
+    def say(self, text: str, **data: Any) -> None:
+        """One line of progress: for a person on stderr, or JSON on stdout."""
+        spent = self._loop.time() - self._began
+        if self.config.json:
+            print(json.dumps({"time": round(time.time(), 3), "after": round(spent, 4), **data}), flush=True)
+        else:
+            print(f"{spent:7.3f} s  {text}", file=sys.stderr, flush=True)
+
+    def hang_up(self) -> None:
+        """End the call politely."""
+        self._hangup.set()
+
+    async def run(self) -> None:
+        """Dial, stay up until hung up, take everything back. Raises ``CallFailed``, ``HeadraceError`` or ``OSError``."""
+        config = self.config
+        remote = await self._loop.run_in_executor(None, resolve, config)
+        local = source_address(config, remote)
+        async with AsyncExitStack() as resources:
+            listener = open_listener(
+                local, ike_port=config.local_ike_port, natt_port=config.local_natt_port, l2tp_port=config.l2tp_port, clear_l2tp=False
+            )
+            resources.callback(listener.close)
+            tun = resources.enter_context(Tun(config.tun_name, queues=1, mtu=config.mtu))
+            plane = resources.enter_context(DataPlane(max_peers=4, max_sas=64, max_sessions=4, allow_clear_l2tp=False))
+            engine = resources.enter_context(Engine(plane, [listener], tun, workers=1))
+            keylog = resources.enter_context(KeyLog(config.keylog_dir)) if config.keylog_dir is not None else None
+            tables = EngineTables(plane, [listener])
+            ladder = Lac(
+                IkeEndpoint(
+                    build.client_ike(config),
+                    secrets.token_bytes,
+                    spi_free=tables.spi_free,
+                    ike_port=listener.ike_port,
+                    natt_port=listener.natt_port,
+                    remote_natt_port=config.natt_port,
+                ),
+                tables,
+                LadderConfig(l2tp=build.client_l2tp(config), link=build.client_link(config), max_sessions=1, keylog=keylog is not None),
+                TunnelIds(secrets.token_bytes).allocator(),
+                secrets.token_bytes,
+            )
+
+            def on_event(event: events.StackEvent) -> None:
+                self._on_event(event, ladder, keylog)
+
+            driver = Driver(ladder, plane, engine, [listener], on_event)
+            engine.start()
+            resources.callback(engine.stop)
+            driver.start()
+            resources.callback(driver.stop)
+            self.say(f"dialling {config.server} ({remote}) from {local}", event="dialling", server=config.server, remote=str(remote))
+            ladder.dial(Endpoint(local, listener.ike_port), Endpoint(remote, config.ike_port), driver.now())
+            driver.flush()
+            try:
+                await self._come_up(ladder, remote)
+                changes = HostChanges(tun.name)
+                resources.callback(changes.undo)
+                self._configure(tun, changes, remote)
+                await self._stay(ladder, tun.name, remote)
+            finally:
+                ladder.close_all(Failure(Slug.USER_REQUEST, "hung up"), driver.now())
+                driver.flush()
+                deadline = driver.now() + _HANGUP_TIMEOUT
+                while not ladder.finished and driver.now() < deadline:
+                    await asyncio.sleep(0.02)
+                self.say("disconnected", event="disconnected")
+
+    async def _come_up(self, ladder: Lac, remote: IPAddress) -> None:
+        """Wait for the session, the end, the user or the time limit, whichever is first."""
+        waiting = [asyncio.create_task(event.wait()) for event in (self._up, self._over, self._hangup)]
+        try:
+            await asyncio.wait(waiting, timeout=self.config.timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        if self._up.is_set() or self._hangup.is_set():
+            return
+        fallback = Failure(Slug.IKE_TIMEOUT, f"the connection was not up within {self.config.timeout:g} s")
+        raise CallFailed(ladder.outcome or self._stuck(ladder) or fallback, str(remote))
+
+    def _stuck(self, ladder: Lac) -> Failure | None:
+        """Which rung it hung on when the time was over."""
+        limit = f"not passed within {self.config.timeout:g} s"
+        if self.session is not None:
+            if Rung.USER_AUTH in self.session.rungs:
+                return Failure(Slug.IPCP_REFUSED, limit)
+            return Failure(Slug.AUTH_TIMEOUT if Rung.LCP in self.session.rungs else Slug.LCP_TIMEOUT, limit)
+        if any(Rung.ESP in peer.rungs for peer in ladder.peers()):
+            return Failure(Slug.L2TP_SILENT, limit)
+        if ladder.peers():
+            return Failure(Slug.ESP_TIMEOUT, limit)
+        return None
+
+    def _configure(self, tun: Tun, changes: HostChanges, remote: IPAddress) -> None:
+        session = self.session
+        if session is None or session.local_address is None or session.remote_address is None:
+            return
+        config = self.config
+        tun.configure(address=session.local_address, peer=session.remote_address, mtu=session.mtu)
+        if config.default_route or any(isinstance(remote, IPv4Address) and remote in network for network in config.routes):
+            changes.pin_server(remote)
+        if config.default_route:
+            changes.default_route()
+        changes.routes([network for network in config.routes if isinstance(network, IPv4Network)])
+        if config.dns:
+            changes.name_servers(session.dns)
+
+    async def _stay(self, ladder: Lac, device: str, remote: IPAddress) -> None:
+        session = self.session
+        if session is None or self._hangup.is_set():
+            return
+        if self.config.ping is not None and session.local_address is not None:
+            result = await ping(session.local_address, self.config.ping, count=self.config.ping_count, device=device)
+            self.ping_result = result
+            times = ", ".join(f"{t * 1000:.2f} ms" for t in result.times)
+            self.say(
+                f"ping {self.config.ping}: {result.received} of {result.sent} answered ({times or 'none'})",
+                event="ping",
+                target=str(self.config.ping),
+                sent=result.sent,
+                received=result.received,
+                times=list(result.times),
+            )
+            return
+        waiting = [asyncio.create_task(event.wait()) for event in (self._over, self._hangup)]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        if not self._hangup.is_set():
+            raise CallFailed(ladder.outcome or Failure(Slug.PEER_CLOSED), str(remote))
+
+    def _on_event(self, event: events.StackEvent, ladder: Lac, keylog: KeyLog | None) -> None:
+        match event:
+            case events.PeerUp():
+                peer = event.peer
+                nat = out.nat_verdict(nat_local=peer.nat_remote, nat_remote=peer.nat_local)
+                behind = "" if nat == "none" else f", NAT before the {nat}" if nat != "both" else ", NAT before both"
+                self.say(
+                    f"IPsec is up: {peer.auth}, {peer.remote_id or peer.remote}, ike {peer.ike_proposal}, esp {peer.esp_proposal}{behind}",
+                    event="ipsec-up",
+                    peer=out.PeerRecord.of(peer, wall=0.0).json(),
+                )
+            case events.SessionUp():
+                self.session = event.session
+                self.say(
+                    f"connected as {event.session.username or self.config.user}: {event.session.local_address} to "
+                    f"{event.session.remote_address}, {event.session.auth_method}, mppe {event.session.mppe or 'none'}, mtu {event.session.mtu}",
+                    event="connected",
+                    session=out.SessionRecord.of(event.session, wall=0.0).json(),
+                    address=str(event.session.local_address),
+                    gateway=str(event.session.remote_address),
+                    dns=[str(server) for server in event.session.dns],
+                )
+                self._up.set()
+            case events.SessionDown():
+                self._over.set()
+            case events.PeerDown() | events.Refused():
+                if ladder.outcome is not None:
+                    self._over.set()
+            case events.IkeKey():
+                if keylog is not None:
+                    keylog.ike(event.initiator_cookie, event.key)
+            case events.EspKey():
+                if keylog is not None:
+                    keylog.esp(event)
+            case _:
+                pass
+
+
+async def dial(config: DialConfig) -> int:
+    """Dial, and dial again where the configuration says so. The exit code."""
+    for name in restore():
+        print(f"restored routes and name servers that an earlier call on {name} left behind", file=sys.stderr)
+    loop = asyncio.get_running_loop()
+    attempt = 0
+    while True:
+        call = Call(config)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, call.hang_up)
+        try:
+            await call.run()
+        except CallFailed as failed:
+            if config.json:
+                print(json.dumps(failed.json()), flush=True)
+            print(failed.line(), file=sys.stderr, flush=True)
+            if not config.reconnect:
+                return EXIT_REFUSED
+        else:
+            answered = call.ping_result is None or call.ping_result.received == call.ping_result.sent
+            return EXIT_OK if answered else EXIT_REFUSED
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                with suppress(ValueError):
+                    loop.remove_signal_handler(number)
+        if call.session is not None:
+            attempt = 0
+        delay = _RECONNECT_DELAY[min(attempt, len(_RECONNECT_DELAY) - 1)]
+        attempt += 1
+        print(f"dialling again in {delay:g} s", file=sys.stderr, flush=True)
+        await asyncio.sleep(delay)
+
+
+def run(config: DialConfig) -> int:
+    """Blocking face of ``dial``. Raises ``HeadraceError`` or ``OSError`` when this machine does not give what is needed."""
+    return asyncio.run(dial(config))

@@ -1,0 +1,330 @@
+"""``headrace serve``: everything is opened first, then it runs, then everything is closed, sessions first.
+
+A start that fails part of the way closes what it had opened: there is never half a gateway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace import __version__
+from headrace.access.authenticate import Authenticator
+from headrace.access.pools import PoolEmpty, Pools
+from headrace.access.store import AccountStore
+from headrace.dataplane import cpu_level
+from headrace.dataplane.engine import Engine
+from headrace.dataplane.tables import DataPlane
+from headrace.errors import HeadraceError, LocalError, Slug, explain
+from headrace.ike.endpoint import IkeEndpoint
+from headrace.model import Endpoint, Failure, Rung
+from headrace.ppp.config import AuthAccept, AuthReject
+from headrace.shell import build
+from headrace.shell import events as out
+from headrace.shell.control import ControlServer
+from headrace.shell.driver import Driver
+from headrace.shell.keylog import KeyLog
+from headrace.shell.sockets import Listener, expand_addresses, open_listener
+from headrace.shell.tables import EngineTables
+from headrace.shell.tun import Tun
+from headrace.stack import events
+from headrace.stack.ids import TunnelIds
+from headrace.stack.ladder import LadderConfig
+from headrace.stack.lns import Lns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from headrace.shell.config import GatewayConfig
+
+EXIT_OK: Final = 0
+EXIT_START: Final = 3
+"""The system did not give something: a port, the TUN, a right."""
+
+_SHUTDOWN_TIMEOUT: Final = 5.0
+"""Seconds that peers have to answer before the process ends all the same."""
+_MAX_WAITING: Final = 1024
+"""Proofs waiting for the store. Beyond that the answer is a refusal: a flood of guesses must not pile up."""
+
+log = logging.getLogger("headrace.gateway")
+
+
+class Gateway:
+    """A running gateway. ``run`` is its whole life; an embedding program may drive the parts itself."""
+
+    def __init__(self, config: GatewayConfig, emit: Callable[[out.Event], None]) -> None:
+        self.config = config
+        self._emit = emit
+        self._stop = asyncio.Event()
+        self._stop_reason = "asked to stop"
+        self._wall = time.time() - asyncio.get_running_loop().time()
+        self._resources = AsyncExitStack()
+        self._waiting = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Open, serve until told to stop, close. Raises ``HeadraceError`` or ``OSError`` when it cannot start."""
+        async with self._resources:
+            await self._open()
+            self._driver.start()
+            self._emit(
+                out.Started(
+                    time=time.time(),
+                    version=__version__,
+                    listen=tuple(str(listener.address) for listener in self._listeners),
+                    policy=self.config.gateway.policy.value,
+                    cpu=cpu_level(),
+                )
+            )
+            await self._stop.wait()
+            await self._close()
+
+    def stop(self, reason: str) -> None:
+        """End politely; ``run`` returns when the peers have been told."""
+        self._stop_reason = reason
+        self._stop.set()
+
+    # --- opening and closing ------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        config = self.config
+        section = config.gateway
+        ike_config = build.gateway_ike(config)
+        self._store = self._resources.enter_context(AccountStore(config.accounts.database, config.accounts.key_file))
+        self._authenticator = Authenticator(self._store, config.accounts, gateway=section.name, encryption=config.ppp.encryption)
+        self._pools = Pools(config.network.pools, reserved={config.network.address}, static=self._store.static_addresses)
+        self._keylog = None
+        if config.log.keylog_dir is not None:
+            self._keylog = self._resources.enter_context(KeyLog(config.log.keylog_dir))
+        self._listeners: list[Listener] = []
+        for address in expand_addresses(section.listen):
+            listener = open_listener(
+                address,
+                ike_port=section.ike_port,
+                natt_port=section.natt_port,
+                l2tp_port=section.l2tp_port,
+                clear_l2tp=section.allow_clear_l2tp,
+            )
+            self._resources.callback(listener.close)
+            self._listeners.append(listener)
+        workers = section.workers or 1
+        self._tun = self._resources.enter_context(Tun(config.network.tun_name, queues=workers, mtu=config.network.mtu))
+        self._tun.configure(address=config.network.address, networks=self._pools.networks(), forwarding=config.network.forwarding)
+        self._plane = self._resources.enter_context(
+            DataPlane(
+                max_peers=config.limits.max_peers,
+                max_sas=4 * config.limits.max_peers,
+                max_sessions=config.limits.max_sessions,
+                allow_clear_l2tp=section.allow_clear_l2tp,
+            )
+        )
+        self._engine = self._resources.enter_context(Engine(self._plane, self._listeners, self._tun, workers=workers))
+        ids = TunnelIds(secrets.token_bytes)
+        tables = EngineTables(self._plane, self._listeners, replay_window=config.esp.replay_window)
+        self._tables = tables
+        self._ladder = Lns(
+            IkeEndpoint(
+                ike_config, secrets.token_bytes, spi_free=tables.spi_free, ike_port=section.ike_port, natt_port=section.natt_port
+            ),
+            tables,
+            LadderConfig(
+                l2tp=build.gateway_l2tp(config),
+                link=build.gateway_link(config),
+                max_sessions=config.limits.max_sessions,
+                allow_clear=section.allow_clear_l2tp,
+                keylog=self._keylog is not None,
+                mss_clamp=config.network.mss_clamp,
+            ),
+            ids.allocator(),
+            secrets.token_bytes,
+        )
+        self._driver = Driver(self._ladder, self._plane, self._engine, self._listeners, self._on_event)
+        self._workers = self._resources.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="headrace-auth"))
+        control = ControlServer(section.control_socket, self._verbs(), group=section.control_group)
+        self._control = await self._resources.enter_async_context(control)
+        self._engine.start()
+
+    async def _close(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._emit(out.Stopping(time=time.time(), reason=self._stop_reason, sessions=len(self._ladder.sessions())))
+        self._ladder.close_all(Failure(Slug.SHUTDOWN, "the gateway is going down"), loop.time())
+        self._driver.flush()
+        deadline = loop.time() + _SHUTDOWN_TIMEOUT
+        while not self._ladder.finished and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+        self._driver.stop()
+        self._engine.stop()
+        for task in list(self._tasks):
+            task.cancel()
+
+    # --- what the stack tells -----------------------------------------------------------------------------------------------
+
+    def _on_event(self, event: events.StackEvent) -> None:
+        match event:
+            case events.AuthNeeded():
+                self._judge(event)
+            case events.PeerUp():
+                self._publish(out.PeerUp(time=time.time(), peer=out.PeerRecord.of(event.peer, wall=self._wall)))
+            case events.PeerDown():
+                self._publish(out.PeerDown(time=time.time(), peer=out.PeerRecord.of(event.peer, wall=self._wall), failure=event.failure))
+            case events.PeerMoved():
+                peer = out.PeerRecord.of(event.peer, wall=self._wall)
+                self._publish(out.PeerMoved(time=time.time(), peer=peer, before=event.before))
+            case events.SessionUp():
+                self._publish(out.SessionUp(time=time.time(), session=self._record(event.session)))
+            case events.SessionDown():
+                self._on_session_down(event)
+            case events.Refused():
+                self._refused(event.remote, event.failure)
+            case events.IkeKey():
+                if self._keylog is not None:
+                    self._keylog.ike(event.initiator_cookie, event.key)
+            case events.EspKey():
+                if self._keylog is not None:
+                    self._keylog.esp(event)
+            case events.Dropped():
+                log.debug("dropped %s from %s", event.reason, event.remote or "an unknown peer")
+
+    def _on_session_down(self, event: events.SessionDown) -> None:
+        record = event.session
+        self._release(record)
+        if record.up:
+            self._publish(
+                out.SessionDown(time=time.time(), session=self._record(record), failure=event.failure, by_peer=event.by_peer)
+            )
+        else:
+            self._refused(record.peer.remote, event.failure, user=record.username, computer=record.computer or record.host_name)
+
+    def _refused(self, remote: Endpoint, failure: Failure, *, user: str = "", computer: str = "") -> None:
+        rung = Rung(explain(failure.slug).rung)
+        self._publish(out.Refused(time=time.time(), remote=remote, rung=rung, failure=failure, user=user, computer=computer))
+
+    def _publish(self, event: out.Event) -> None:
+        self._emit(event)
+        self._control.publish(event.json())
+
+    def _record(self, record: events.SessionRecord) -> out.SessionRecord:
+        stats = self._tables.session_stats(record.index)
+        return out.SessionRecord.of(record, wall=self._wall, **stats)
+
+    # --- who may come in ------------------------------------------------------------------------------------------------------
+
+    def _judge(self, event: events.AuthNeeded) -> None:
+        if self._waiting >= _MAX_WAITING:
+            busy = AuthReject(Slug.AUTH_LOCKED, f"{_MAX_WAITING} proofs are waiting for the account store")
+            self._ladder.auth_result(event.session.handle, event.request.request, busy, self._driver.now())
+            return
+        self._waiting += 1
+        task = asyncio.get_running_loop().create_task(self._judge_later(event))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _judge_later(self, event: events.AuthNeeded) -> None:
+        # Password hashing takes milliseconds by design: in a thread, or everybody's negotiation would wait for it.
+        remote = event.session.peer.remote
+        owner = _owner(event.session)
+        loop = asyncio.get_running_loop()
+        try:
+            result = await loop.run_in_executor(self._workers, self._authenticator.check, event.request, remote.address, owner)
+        except HeadraceError as error:
+            log.exception("the account store failed")
+            result = AuthReject(Slug.INTERNAL, str(error))
+        finally:
+            self._waiting -= 1
+        if isinstance(result, AuthAccept):
+            result = self._grant(result, owner)
+        elif result.delay:
+            await asyncio.sleep(result.delay)
+        if not self._ladder.auth_result(event.session.handle, event.request.request, result, self._driver.now()):
+            self._release(event.session)  # it has gone in the meantime
+        self._driver.flush()
+
+    def _release(self, record: events.SessionRecord) -> None:
+        """Give back what a session held. Harmless when it held nothing."""
+        owner = _owner(record)
+        self._pools.release(owner)
+        self._authenticator.ended(owner)
+
+    def _grant(self, accept: AuthAccept, owner: str) -> AuthAccept:
+        """Complete a verdict with an address and name servers. Without an address the link refuses IPv4 and says so."""
+        network = self.config.network
+        try:
+            address = self._pools.lease(owner, user=accept.username, pool=accept.pool, wanted=accept.address)
+        except PoolEmpty as error:
+            return replace(accept, address=None, address_failure=str(error))
+        return replace(accept, address=address, dns=accept.dns or network.dns, wins=accept.wins or network.wins)
+
+    # --- the control socket -----------------------------------------------------------------------------------------------------
+
+    def _verbs(self) -> dict[str, Any]:
+        return {
+            "status": self._verb_status,
+            "sessions": self._verb_sessions,
+            "disconnect": self._verb_disconnect,
+            "shutdown": self._verb_shutdown,
+        }
+
+    async def _verb_status(self, _: dict[str, Any]) -> dict[str, Any]:
+        counters = {label: {"packets": p, "bytes": b} for label, (p, b) in self._plane.counters().items() if p}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "since": out.timestamp(self._wall),
+            "policy": self.config.gateway.policy.value,
+            "listen": [str(listener.address) for listener in self._listeners],
+            "kernels": cpu_level(),
+            "peers": len(self._ladder.peers()),
+            "sessions": len(self._ladder.sessions()),
+            "max_sessions": self.config.limits.max_sessions,
+            "pools": self._pools.usage(),
+            "packets": counters,
+            "control_drops": dict(self._driver.drops),
+            "warnings": list(self.config.warnings),
+        }
+
+    async def _verb_sessions(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"sessions": [self._record(record).json() for record in self._ladder.sessions() if record.up]}
+
+    async def _verb_disconnect(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        wanted = arguments.get("session"), arguments.get("user"), arguments.get("address")
+        if not any(w is not None for w in wanted):
+            raise LocalError("name a session, a user or an address")
+        session, user, address = wanted
+        count = 0
+        for record in self._ladder.sessions():
+            match = (session is None or record.handle == session) and (user is None or record.username == user)
+            if match and (address is None or str(address) in (str(record.remote_address), str(record.peer.remote.address))):
+                count += self._ladder.disconnect(record.handle, Failure(Slug.ADMIN, "disconnected by the operator"), self._driver.now())
+        self._driver.flush()
+        return {"disconnected": count}
+
+    async def _verb_shutdown(self, _: dict[str, Any]) -> dict[str, Any]:
+        asyncio.get_running_loop().call_soon(self.stop, "asked by the control socket")
+        return {"stopping": True}
+
+
+def _owner(record: events.SessionRecord) -> str:
+    return f"session-{record.handle}"
+
+
+async def serve(config: GatewayConfig, emit: Callable[[out.Event], None]) -> int:
+    """Run a gateway until SIGINT or SIGTERM. The exit code."""
+    loop = asyncio.get_running_loop()
+    gateway = Gateway(config, emit)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, gateway.stop, f"got {number.name}")
+    try:
+        await gateway.run()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(ValueError):
+                loop.remove_signal_handler(number)
+    return EXIT_OK
