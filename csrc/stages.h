@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * stages.h: the stages by header. pipeline.c has their order.
+ */
+#ifndef HEADRACE_STAGES_H
+#define HEADRACE_STAGES_H
+
+#include "batch.h"
+
+/* outer.c */
+hr_stage hr_outer_strip;   /* tell IKE, keepalives, ESP and clear L2TP apart */
+hr_stage hr_outer_follow;  /* an authenticated packet from a new address moves its peer */
+hr_stage hr_outer_address; /* where to send, from which socket */
+
+/* esp.c */
+hr_stage hr_esp_lookup;	       /* the SA by its SPI, and the lengths that its transforms demand */
+hr_stage hr_esp_replay_check;  /* spare the cryptography for what is surely late */
+hr_stage hr_esp_decrypt;       /* verify, then decrypt */
+hr_stage hr_esp_replay_accept; /* mark the number, count, limits */
+hr_stage hr_esp_trailer;       /* padding and next header */
+hr_stage hr_esp_number;	       /* sequence number, header, padding, limits */
+hr_stage hr_esp_encrypt;
+
+/* udp.c: the UDP header inside ESP */
+hr_stage hr_udp_strip;
+hr_stage hr_udp_frame;
+
+/* l2tp.c */
+hr_stage hr_l2tp_strip;	   /* control goes up; data loses its header */
+hr_stage hr_l2tp_session;  /* the session, and that it came through the SA of its own peer */
+hr_stage hr_l2tp_sequence; /* numbered data */
+hr_stage hr_l2tp_frame;
+
+/* ppp.c */
+hr_stage hr_ppp_outer;	  /* address and control; what is MPPE */
+hr_stage hr_ppp_inner;	  /* user data or a frame for the control plane */
+hr_stage hr_ppp_protocol; /* the protocol field of user data */
+hr_stage hr_ppp_address;
+
+/* ip.c: the inner packet */
+hr_stage hr_ip_check;
+hr_stage hr_ip_inbound;
+hr_stage hr_ip_outbound;
+
+/* route.c */
+hr_stage hr_route; /* session, peer, SA and room for a packet that goes out */
+
+#endif
