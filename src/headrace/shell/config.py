@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
 ANY_ADDRESS: Final = IPv4Address(0)
+DEFAULT_STATE_DIR: Final = Path("/var/lib/headrace")
+DEFAULT_CONTROL_SOCKET: Final = Path("/run/headrace/control.sock")
 DEFAULT_ADDRESS: Final = IPv4Address("10.99.0.1")
 
 
@@ -73,8 +75,8 @@ class GatewaySection:
     l2tp_port: int = 1701
     """Inner UDP port of L2TP, and the outer one where ``allow_clear_l2tp`` opens it."""
     policy: Policy = Policy.COMPATIBLE
-    state_dir: Path = Path("/var/lib/headrace")
-    control_socket: Path = Path("/run/headrace/control.sock")
+    state_dir: Path = DEFAULT_STATE_DIR
+    control_socket: Path = DEFAULT_CONTROL_SOCKET
     control_group: str = ""
     """Group whose members may use the control socket beside root and the gateway's own user; empty is none."""
     workers: int = 0
@@ -228,8 +230,8 @@ class LimitsSection:
 class AccountsSection:
     """``[accounts]``: the store of local accounts, and what wrong passwords lead to."""
 
-    database: Path = Path("/var/lib/headrace/accounts.db")
-    key_file: Path = Path("/var/lib/headrace/accounts.key")
+    database: Path = DEFAULT_STATE_DIR / "accounts.db"
+    key_file: Path = DEFAULT_STATE_DIR / "accounts.key"
     max_failures: int = 10
     """Wrong passwords for one name from one address within ``failure_window`` before that pair is locked out; 0 is never."""
     max_failures_total: int = 100
@@ -255,6 +257,13 @@ class GatewayConfig:
     """The file it came from."""
     warnings: tuple[str, ...] = ()
     """One line each, to be logged at every start and shown in ``status``."""
+
+
+def load_config(path: Path) -> GatewayConfig:
+    """Read a configuration file. Raises ``ConfigError``, whose text has one line for every mistake."""
+    from headrace.shell.load import load
+
+    return load(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Lines:
         return 1
 
 
-class _Stop(Exception):  # noqa: N818 - not an error: the text ends or is not TOML
+class _Stop(Exception):
     pass
 
 
@@ -41,6 +41,7 @@ class _Scanner:
         self.text = text
         self.at = 0
         self.lines = Lines()
+        self.implied: set[Path] = set()
         self._counted = 0
         self._line = 1
         self.arrays: dict[Path, int] = {}
@@ -74,10 +75,18 @@ class _Scanner:
         self.at += len(token)
 
     def note(self, path: Path, line: int) -> None:
-        if path in self.lines.first:
+        """Something stands here in its own right."""
+        if path in self.lines.first and path not in self.implied:
             self.lines.again.setdefault(path, line)
         else:
             self.lines.first[path] = line
+            self.implied.discard(path)
+
+    def imply(self, path: Path, line: int) -> None:
+        """A table is there because something in it is; its own header may still follow."""
+        if path not in self.lines.first:
+            self.lines.first[path] = line
+            self.implied.add(path)
 
     def string(self) -> str:
         quote = self.peek()
@@ -172,7 +181,7 @@ class _Scanner:
         key = self.key()
         path = (*table, *key)
         for end in range(len(table) + 1, len(path)):
-            self.lines.first.setdefault(path[:end], line)
+            self.imply(path[:end], line)
         self.note(path, line)
         self.expect("=")
         self.skip(" \t")
@@ -191,14 +200,14 @@ class _Scanner:
             if last and many:
                 index = self.arrays.get(path, 0)
                 self.arrays[path] = index + 1
-                self.lines.first.setdefault(path, line)
+                self.imply(path, line)
                 path = (*path, index)
             elif path in self.arrays:
                 path = (*path, self.arrays[path] - 1)
             if last:
                 self.note(path, line)
             else:
-                self.lines.first.setdefault(path, line)
+                self.imply(path, line)
         return path
 
     def run(self) -> None:

@@ -91,6 +91,8 @@ def _unknown_remedy(key: str, path: Path, node: Node) -> str:
 
 def _example(key: str, node: Node) -> str:
     """Write a line that would be right."""
+    if "x-example" in node:
+        return str(node["x-example"])
     if node.get("type") == "object":
         return f"a table [{key}]"
     value = node["examples"][0] if "examples" in node else node.get("default")
