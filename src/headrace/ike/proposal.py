@@ -171,11 +171,25 @@ def _all(ciphers: str, hashes: str, groups: str) -> tuple[IkeProposal, ...]:
     return parse_list(f"{c}-{h}-{g}" for g in groups.split() for c in ciphers.split() for h in hashes.split())
 
 
-_MODERN: Final = _all("aes256 aes128", "sha384 sha256 sha512", "ecp384 ecp256 ecp521 modp2048 modp3072 modp4096")
-_COMPATIBLE: Final = (*_MODERN, *_all("aes256 aes192 aes128", "sha256 sha1", "ecp384 ecp256 modp2048 ecp521 modp3072 modp4096"))
+# The order matters to an initiator, whose first message has room for some two dozen transforms: what most peers take comes first.
+_MODERN: Final = (
+    *_all("aes256 aes128", "sha384 sha256", "ecp384 ecp256 modp2048"),
+    *_all("aes256 aes128", "sha384 sha256 sha512", "ecp521 modp3072 modp4096"),
+    *_all("aes256 aes128", "sha512", "ecp384 ecp256 modp2048"),
+)
+_COMPATIBLE: Final = (
+    *_all("aes256 aes128", "sha256 sha1", "ecp384 ecp256 modp2048"),
+    *_MODERN,
+    *_all("aes256 aes128", "sha1", "ecp521 modp3072 modp4096"),
+    *_all("aes192", "sha256 sha1", "ecp384 ecp256 modp2048"),
+)
 _LEGACY: Final = (
+    *_all("aes256 aes128", "sha256 sha1", "ecp384 ecp256 modp2048"),
+    *_all("3des", "sha1", "modp2048"),
+    *_all("aes256 aes128 3des", "sha1", "modp1536 modp1024"),
+    *_all("3des", "md5", "modp1024"),
     *_COMPATIBLE,
-    *_all("aes256 aes128", "sha256 sha1 sha384 sha512 md5", "modp1536 modp1024"),
+    *_all("aes256 aes128", "sha256 sha384 sha512 md5", "modp1536 modp1024"),
     *_all("aes256 aes128", "md5", "modp2048"),
     *_all("3des", "sha256 sha1 md5", "modp2048 modp1536 modp1024"),
     *_all("des", "sha1 md5", "modp1024"),
@@ -184,11 +198,11 @@ _LEGACY: Final = (
 TIERS: Final[Mapping[str, tuple[IkeProposal, ...]]] = MappingProxyType(
     {
         # AES, SHA-2, ECP or MODP-2048 and up.
-        "modern": _MODERN,
+        "modern": tuple(dict.fromkeys(_MODERN)),
         # What Windows 7 and later, Apple and Linux clients offer out of the box: SHA-1 as well.
         "compatible": tuple(dict.fromkeys(_COMPATIBLE)),
         # Windows XP and Android's own client: MODP-1024, 3DES, DES, MD5 as well.
         "legacy": tuple(dict.fromkeys(_LEGACY)),
     }
 )
-"""The policy tiers, strongest first; each holds all of the one before."""
+"""The policy tiers; each holds all of the one before."""
