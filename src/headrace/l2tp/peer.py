@@ -135,6 +135,11 @@ class L2tpPeer:
             if tunnel.over(now):
                 self._remove(tunnel)
 
+    def abandon(self) -> None:
+        """The way to the peer is gone for good: give the tunnel ids back, without a word to anyone. Nothing may be asked of it after."""
+        for tunnel in list(self._tunnels.values()):
+            self._remove(tunnel)
+
     def saw_data(self, local_tunnel: int, now: float) -> None:
         """Data arrived in a tunnel: no Hello is needed for a while."""
         tunnel = self._tunnels.get(local_tunnel)

@@ -19,7 +19,7 @@ from headrace.core import Outbox, earliest
 from headrace.errors import PeerError, Slug
 from headrace.model import Encryption, Failure, Rand, printable
 from headrace.ppp.auth import AuthClient, AuthServer, Keys
-from headrace.ppp.automaton import ControlProtocol, Event, Notice, State, timeout_failure
+from headrace.ppp.automaton import ControlProtocol, Notice, State, timeout_failure
 from headrace.ppp.ccp import Ccp, is_required
 from headrace.ppp.chap import ChapMd5Client, ChapMd5Server
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, LinkConfig
@@ -49,6 +49,9 @@ _NAMED: Final = frozenset(Proto)
 
 OPENINGS: Final = 16
 """How often LCP may come up on one link. Nobody renegotiates more than once or twice; who does it all the time wants our work."""
+
+NCP_OPENINGS: Final = 64
+"""How often network protocols may come up on one link, all counted: each time routes and keys are set anew."""
 
 GARBAGE_LIMIT: Final = 32
 """Frames with senseless protocol numbers, with MPPE up and no user data between them, that prove that the keys differ."""
@@ -91,6 +94,7 @@ class Link:
         self._parked: dict[int, bytes] = {}
         self._grant: Grant | None = None
         self._openings = 0
+        self._ncp_openings = 0
         self._garbage = 0
         self._last_words: Failure | None = None
         self._no_address = "no address to give"
@@ -136,6 +140,11 @@ class Link:
         """End the link for this reason: Terminate-Request in the layout of Windows, ``LinkDown`` when the peer has heard or is gone."""
         self.fail(failure)
         self._settle(now)
+
+    @property
+    def reason(self) -> Failure | None:
+        """Why the link is ending or has ended, ``None`` while it is not: the truth when the lower layer goes first."""
+        return self._ending[0] if self._ending is not None else None
 
     def mppe_lost(self, now: float) -> None:
         """The data plane cannot decrypt (stateful MPPE): have the peer flush."""
@@ -335,7 +344,7 @@ class Link:
                 layer, what = self._notices.popleft()
                 if isinstance(layer, Lcp):
                     self._lcp_notice(what, now)
-                elif self._ncps.get(layer.protocol) is layer:
+                elif isinstance(layer, NetworkProtocol) and self._ncps.get(layer.protocol) is layer:
                     self._ncp_notice(layer, what, now)
             else:
                 self._enter_network(now)
@@ -350,13 +359,8 @@ class Link:
         elif what is Notice.DOWN:
             self._lcp_down(now)
         elif what is Notice.FINISHED:
-            failure, by_peer = self._ending or (self._last_words or self._lcp_failure(), self._last_words is not None)
-            self._finish(failure, by_peer)
-
-    def _lcp_failure(self) -> Failure:
-        if self._lcp.last_event is Event.TO_MINUS:
-            return timeout_failure(self._lcp, Slug.LCP_TIMEOUT)
-        return Failure(Slug.LCP_TERMINATED, "LCP ended")
+            unasked = (self._last_words, True) if self._last_words else (timeout_failure(self._lcp, Slug.LCP_TIMEOUT), False)
+            self._finish(*(self._ending or unasked))
 
     def _lcp_up(self, now: float) -> None:
         self._openings += 1
@@ -455,15 +459,22 @@ class Link:
                 if parked is not None:
                     layer.receive(parked, now)
 
-    def _ncp_notice(self, layer: ControlProtocol, what: Notice, now: float) -> None:
+    def _ncp_notice(self, layer: NetworkProtocol, what: Notice, now: float) -> None:
         if isinstance(layer, Ccp):
             self._ccp_notice(layer, what, now)
         elif what is Notice.FINISHED:
-            self.fail(timeout_failure(layer, Slug.IPCP_REFUSED))
+            self.fail(timeout_failure(layer, layer.slug))
+        if what is Notice.UP:
+            self._count_opening(layer)
         if self._network_complete():
             self._network_until = None
         elif what is not Notice.FINISHED and self._network_until is None:
             self._network_until = now + self.config.network_timeout
+
+    def _count_opening(self, layer: NetworkProtocol) -> None:
+        self._ncp_openings += 1
+        if self._ncp_openings > NCP_OPENINGS:
+            self.fail(Failure(layer.slug, f"the peer has made network protocols start anew {NCP_OPENINGS} times"))
 
     def _ccp_notice(self, ccp: Ccp, what: Notice, now: float) -> None:
         if what is Notice.UP:
@@ -473,7 +484,7 @@ class Link:
             elif not ccp.required:
                 ccp.close(now)  # agreed on nothing: that is no reason to keep it
         elif what is Notice.FINISHED and ccp.required:
-            self.fail(timeout_failure(ccp, Slug.ENCRYPTION_REFUSED))
+            self.fail(timeout_failure(ccp, ccp.slug))
 
     def _network_complete(self) -> bool:
         carriers = [layer for layer in self._ncps.values() if not isinstance(layer, Ccp)]
@@ -514,11 +525,11 @@ class Link:
     def _network_failure(self) -> Failure:
         ccp = self._ccp()
         if ccp is not None and ccp.required and not ccp.encrypting:
-            return timeout_failure(ccp, Slug.ENCRYPTION_REFUSED)
+            return timeout_failure(ccp, ccp.slug)
         layer = next((layer for layer in self._ncps.values() if not isinstance(layer, Ccp)), None)
         if layer is None:
             return Failure(Slug.POOL_EMPTY, self._no_address)
-        return timeout_failure(layer, Slug.IPCP_REFUSED)
+        return timeout_failure(layer, layer.slug)
 
     def _end(self, failure: Failure, by_peer: bool, now: float) -> None:
         if self._ended or self._ending is not None:

@@ -81,7 +81,7 @@ def resolve(config: DialConfig) -> IPAddress:
         found = socket.getaddrinfo(config.server, config.ike_port, family, socket.SOCK_DGRAM)
     except OSError as error:
         raise CallFailed(Failure(Slug.NAME_UNRESOLVED, f"{config.server}: {error.strerror or error}"), config.server) from error
-    addresses = sorted((ip_address(item[4][0].partition("%")[0]) for item in found), key=lambda a: a.version)
+    addresses = sorted((ip_address(str(item[4][0]).partition("%")[0]) for item in found), key=lambda a: a.version)
     return addresses[0]
 
 
@@ -136,7 +136,9 @@ class Call:
             tun = resources.enter_context(Tun(config.tun_name, queues=1, mtu=config.mtu))
             plane = resources.enter_context(DataPlane(max_peers=4, max_sas=64, max_sessions=4, allow_clear_l2tp=False))
             engine = resources.enter_context(Engine(plane, [listener], tun, workers=1))
-            keylog = resources.enter_context(KeyLog(config.keylog_dir)) if config.keylog_dir is not None else None
+            keylog = KeyLog(config.keylog_dir) if config.keylog_dir is not None else None
+            if keylog is not None:
+                resources.callback(keylog.close)
             tables = EngineTables(plane, [listener])
             ladder = Lac(
                 IkeEndpoint(

@@ -12,7 +12,7 @@ import secrets
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +27,7 @@ from headrace.errors import HeadraceError, LocalError, Slug, explain
 from headrace.ike.endpoint import IkeEndpoint
 from headrace.model import Endpoint, Failure, Rung
 from headrace.ppp.config import AuthAccept, AuthReject
-from headrace.shell import build
+from headrace.shell import build, logs
 from headrace.shell import events as out
 from headrace.shell.control import ControlServer
 from headrace.shell.driver import Driver
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from headrace.shell.config import GatewayConfig
 
 EXIT_OK: Final = 0
-EXIT_START: Final = 3
-"""The system did not give something: a port, the TUN, a right."""
-
 _SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that peers have to answer before the process ends all the same."""
 _MAX_WAITING: Final = 1024
@@ -103,7 +100,8 @@ class Gateway:
         self._pools = Pools(config.network.pools, reserved={config.network.address}, static=self._store.static_addresses)
         self._keylog = None
         if config.log.keylog_dir is not None:
-            self._keylog = self._resources.enter_context(KeyLog(config.log.keylog_dir))
+            self._keylog = KeyLog(config.log.keylog_dir)
+            self._resources.callback(self._keylog.close)
         self._listeners: list[Listener] = []
         for address in expand_addresses(section.listen):
             listener = open_listener(
@@ -209,11 +207,18 @@ class Gateway:
 
     def _publish(self, event: out.Event) -> None:
         self._emit(event)
-        self._control.publish(event.json())
+        self._control.publish(event)
 
     def _record(self, record: events.SessionRecord) -> out.SessionRecord:
         stats = self._tables.session_stats(record.index)
-        return out.SessionRecord.of(record, wall=self._wall, **stats)
+        return out.SessionRecord.of(
+            record,
+            wall=self._wall,
+            rx_packets=stats.rx_packets,
+            rx_bytes=stats.rx_bytes,
+            tx_packets=stats.tx_packets,
+            tx_bytes=stats.tx_bytes,
+        )
 
     # --- who may come in ------------------------------------------------------------------------------------------------------
 
@@ -315,16 +320,21 @@ def _owner(record: events.SessionRecord) -> str:
     return f"session-{record.handle}"
 
 
-async def serve(config: GatewayConfig, emit: Callable[[out.Event], None]) -> int:
-    """Run a gateway until SIGINT or SIGTERM. The exit code."""
+def run(config: GatewayConfig) -> int:
+    """Run a gateway until SIGINT or SIGTERM: the blocking face for ``headrace serve``. The exit code.
+
+    Raises ``HeadraceError`` when it cannot start: the configuration does not hold up, or the system does not give a port, the TUN, a right.
+    """
+    emit = logs.configure(config.log)
+    for warning in config.warnings:
+        emit.line("warning", warning)
+    return asyncio.run(_serve(config, emit))
+
+
+async def _serve(config: GatewayConfig, emit: Callable[[out.Event], None]) -> int:
     loop = asyncio.get_running_loop()
     gateway = Gateway(config, emit)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, gateway.stop, f"got {number.name}")
-    try:
-        await gateway.run()
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(ValueError):
-                loop.remove_signal_handler(number)
+    await gateway.run()
     return EXIT_OK

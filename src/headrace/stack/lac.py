@@ -18,6 +18,11 @@ class Lac(Ladder):
     outcome: Failure | None = None
     """Why the attempt or the session ended; ``None`` while it lives."""
 
+    @property
+    def finished(self) -> bool:
+        """Whether the call has ended and nothing of it is left."""
+        return self.outcome is not None and not self._peers
+
     def dial(self, local: Endpoint, remote: Endpoint, now: float) -> None:
         """Begin IKE with a gateway. ``remote.port`` is 500 as a rule."""
         self._ike.initiate(local, remote, now)
@@ -50,6 +55,11 @@ class Lac(Ladder):
     def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:
         # Everything that the TUN hands over is for the one session there is; what may come back is the gateway's choice.
         self._update(session, open4=True, default_route=True)
+
+    def close_all(self, failure: Failure, now: float) -> None:
+        """Hang up. Nothing was dialled or all has ended: then there is nothing to do."""
+        self.outcome = self.outcome or failure
+        super().close_all(failure, now)
 
     def _on_refused(self, event: ike_events.Refused) -> None:
         self.outcome = self.outcome or event.failure

@@ -475,7 +475,7 @@ class Ladder:
             case l2tp_events.SessionDown():
                 session = peer.sessions.get((event.local_tunnel, event.local_session))
                 if session is not None:
-                    self._forget_session(session, event.failure, now, by_peer=True)
+                    self._forget_session(session, session.link.reason or event.failure, now, by_peer=True)
             case l2tp_events.Refused():
                 self._events.put(events.Refused(peer.record.remote, event.failure, peer.record))
             case l2tp_events.Dropped():
@@ -691,7 +691,7 @@ class Ladder:
         if self._peers.pop(handle, None) is None:
             return
         for session in list(peer.sessions.values()):
-            self._forget_session(session, failure, now, by_peer=True)
+            self._forget_session(session, session.link.reason or failure, now, by_peer=True)
         for kind in ("l2tp", "linger", "activity"):
             self._timers.set((kind, handle), None)
         peer.l2tp.abandon()
@@ -702,7 +702,9 @@ class Ladder:
         if peer.index >= 0:
             del self._by_index[peer.index]
             for index in peer.sas.values():
-                self._by_sa.pop(index, None)
+                del self._by_sa[index]
+                self._tables.remove_sa(index)
+            peer.sas.clear()
             self._packets.put(events.ReleasePeer(peer.index))
         self._events.put(events.PeerDown(peer.record, failure))
 

@@ -75,7 +75,7 @@ class Tables(Protocol):
         """Replace a peer record."""
 
     def remove_peer(self, index: int) -> None:
-        """Remove a peer and everything that hangs on it."""
+        """Remove a peer and everything that hangs on it; its SAs have been removed one by one before."""
 
     def add_sa(self, peer: int, keys: EspKeys) -> int:
         """A new SA; an outbound one is idle until ``use_sa``."""
