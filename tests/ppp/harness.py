@@ -9,6 +9,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
+from tests.sim import CALM, Adapter, Simulation, Weather
+
 from headrace.errors import Slug
 from headrace.model import Encryption, Rand
 from headrace.ppp.chap import md5_response
@@ -19,7 +21,6 @@ from headrace.ppp.link import Link
 from headrace.ppp.mppe import start_keys
 from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
 from headrace.ppp.option import Option, emit_options, parse_options
-from tests.sim import CALM, Adapter, Simulation, Weather
 
 LOCAL = IPv4Address("10.99.0.1")
 REMOTE = IPv4Address("10.99.0.10")
@@ -169,7 +170,9 @@ class Pair:
 class Script:
     """A link opposite a peer made of the test's own words."""
 
-    def __init__(self, config: LinkConfig | None = None, store: Store | None = None, *, seed: int = 5, opened: bool = True) -> None:
+    def __init__(
+        self, config: LinkConfig | None = None, store: Store | None = None, *, seed: int = 5, opened: bool = True
+    ) -> None:
         self.end = End(Link(config or server_config(), seeded(seed)), store or Store())
         self.now = 1000.0
         self.end.now = self.now
@@ -185,7 +188,9 @@ class Script:
     def raw(self, frame: bytes) -> None:
         self.end.receive(frame, self.now)
 
-    def say(self, protocol: int, code: int, identifier: int, data: bytes | tuple[Option, ...] = b"") -> list[tuple[int, Packet]]:
+    def say(
+        self, protocol: int, code: int, identifier: int, data: bytes | tuple[Option, ...] = b""
+    ) -> list[tuple[int, Packet]]:
         """Send one packet, and return what comes back."""
         octets = data if isinstance(data, bytes) else emit_options(data)
         self.raw(Frame(protocol, Packet(code, identifier, octets).emit()).emit())
@@ -212,14 +217,15 @@ class Script:
 
     def negotiate(self, protocol: int, options: tuple[Option, ...] = (), identifier: int = 1) -> list[tuple[int, Packet]]:
         """Bring a control protocol up: acknowledge what the link asks, and have our own request acknowledged."""
-        heard = self.hear() + self.say(protocol, Code.CONFIGURE_REQUEST, identifier, options)
-        rest = []
-        for number, packet in heard:
-            if number == protocol and packet.code == Code.CONFIGURE_REQUEST:
-                rest += self.say(protocol, Code.CONFIGURE_ACK, packet.identifier, packet.data)
-            elif not (number == protocol and packet.code == Code.CONFIGURE_ACK):
-                rest.append((number, packet))
-        return rest
+        rest = self.hear() + self.say(protocol, Code.CONFIGURE_REQUEST, identifier, options)
+        request = self.asked(protocol)
+        rest += self.say(protocol, Code.CONFIGURE_ACK, request.identifier, request.data)
+        return [(number, packet) for number, packet in rest if number != protocol or packet.code > Code.CONFIGURE_ACK]
+
+    def asked(self, protocol: int) -> Packet:
+        """The link's last Configure-Request."""
+        packets = [Packet.parse(frame.information, "test") for frame in self.end.sent if frame.protocol == protocol]
+        return [packet for packet in packets if packet.code == Code.CONFIGURE_REQUEST][-1]
 
     def lcp(self, *options: Option) -> list[tuple[int, Packet]]:
         return self.negotiate(Proto.LCP, (Option(5, self.magic), *options))

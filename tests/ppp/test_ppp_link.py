@@ -5,14 +5,16 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from tests.ppp.harness import DNS, LOCAL, REMOTE, REQUIRED, WINS, Pair, Script, Store, client_config, server_config
+from tests.sim import Weather
+
 from headrace.errors import Slug
 from headrace.model import Encryption, Failure
 from headrace.ppp.config import AuthMethod
 from headrace.ppp.events import Authenticated, EncryptionDecided, Ipv4Down, Ipv4Up, LcpUp, LinkDown, MppeDown, MppeUp
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.link import Phase
-from tests.ppp.harness import DNS, LOCAL, REMOTE, REQUIRED, WINS, Pair, Script, Store, client_config, server_config
-from tests.sim import Weather
+from headrace.ppp.option import Option
 
 
 @pytest.mark.parametrize("method", list(AuthMethod))
@@ -122,7 +124,9 @@ def test_client_hangs_up() -> None:
     assert pair.server.one(LinkDown) == LinkDown(Failure(Slug.USER_REQUEST, "hung up"), by_peer=True)
     assert pair.client.one(LinkDown) == LinkDown(Failure(Slug.USER_REQUEST, "bye"), by_peer=False)
     assert pair.server.order(Ipv4Down, LinkDown) == pair.client.order(Ipv4Down, LinkDown) == [Ipv4Down, LinkDown]
-    (request,) = [frame for frame in pair.client.sent if frame.protocol == Proto.LCP and frame.information[0] == Code.TERMINATE_REQUEST]
+    (request,) = [
+        frame for frame in pair.client.sent if frame.protocol == Proto.LCP and frame.information[0] == Code.TERMINATE_REQUEST
+    ]
     data = Packet.parse(request.information, "lcp").data
     assert data[4:] == bytes.fromhex("003ccd74 00000000")
     assert data[:4] == pair.client.link._lcp.ours.magic.to_bytes(4, "big")
@@ -315,3 +319,34 @@ def test_identification_of_windows_is_passed_on() -> None:
     for _ in range(100):
         script.say(Proto.LCP, Code.IDENTIFICATION, 9, script.magic + b"again")
     assert len(script.end.all(Identification)) == 8
+
+
+def test_a_whole_session_of_a_windows_client() -> None:
+    """Habits of Windows: callback asked for, three Identification packets, IPV6CP and CCP beside IPCP, five IPCP options."""
+    script = Script(server_config())
+    script.hear()
+    wanted = (Option(1, b"\x05\x78"), Option(5, script.magic), Option(7), Option(8), Option(13, b"\x06"))
+    ((_, reject),) = script.say(Proto.LCP, Code.CONFIGURE_REQUEST, 0, wanted)
+    assert (reject.code, reject.data) == (Code.CONFIGURE_REJECT, wanted[4].emit())
+    request = script.asked(Proto.LCP)
+    script.say(Proto.LCP, Code.CONFIGURE_ACK, request.identifier, request.data)
+    heard = script.say(Proto.LCP, Code.CONFIGURE_REQUEST, 1, wanted[:4])
+    assert [(number, packet.code) for number, packet in heard] == [(Proto.LCP, Code.CONFIGURE_ACK), (Proto.CHAP, 1)]
+    for number, text in enumerate((b"MSRASV5.20", b"MSRAS-0-LAPTOP", bytes(20)), start=2):
+        assert script.say(Proto.LCP, Code.IDENTIFICATION, number, script.magic + text) == []
+    challenge = heard[1][1]
+    heard = script.say(Proto.CHAP, 2, challenge.identifier, script.respond(challenge, b"LAPTOP\\alice"))
+    assert [(number, packet.code) for number, packet in heard] == [(Proto.CHAP, 3), (Proto.IPCP, 1)]
+    heard = script.say(Proto.IPV6CP, Code.CONFIGURE_REQUEST, 5, (Option(1, bytes(7) + b"\x01"),))
+    assert [(number, packet.code) for number, packet in heard] == [(Proto.LCP, Code.PROTOCOL_REJECT)]
+    asked = tuple(Option(number, bytes(4)) for number in (3, 129, 130, 131, 132))
+    ((_, reject),) = script.say(Proto.IPCP, Code.CONFIGURE_REQUEST, 6, asked)
+    ((_, nak),) = script.say(Proto.IPCP, Code.CONFIGURE_REQUEST, 7, asked[:4])
+    ((_, ack),) = script.say(Proto.IPCP, Code.CONFIGURE_REQUEST, 8, nak.data)
+    assert (reject.code, nak.code, ack.code) == (4, 3, 2)
+    ours = script.asked(Proto.IPCP)
+    script.say(Proto.IPCP, Code.CONFIGURE_ACK, ours.identifier, ours.data)
+    assert script.end.one(Ipv4Up) == Ipv4Up(LOCAL, REMOTE, DNS, WINS)
+    hang_up = script.magic + bytes.fromhex("003ccd7400000000")
+    assert script.say(Proto.LCP, Code.TERMINATE_REQUEST, 9, hang_up) == [(Proto.LCP, Packet(Code.TERMINATE_ACK, 9))]
+    assert script.end.why is Slug.USER_REQUEST

@@ -191,7 +191,6 @@ class ControlProtocol(ABC):
         self._machine: Machine[State, Event] = Machine(self.layer, TABLE, State.INITIAL, self)
         self._restart_count = 0
         self._restart_at: float | None = None
-        self._event = Event.DOWN
         self._identifier = 0
         self._request: Packet | None = None
         self._requested: tuple[Option, ...] = ()
@@ -265,11 +264,6 @@ class ControlProtocol(ABC):
     def opened(self) -> bool:
         """Whether the layer is up."""
         return self._machine.state is State.OPENED
-
-    @property
-    def last_event(self) -> Event:
-        """The event that led into the present state."""
-        return self._event
 
     @property
     def unanswered(self) -> str:
@@ -454,7 +448,6 @@ class ControlProtocol(ABC):
     # --- actions of the table ---------------------------------------------------------------------------------------------
 
     def _fire(self, event: Event, now: float, packet: Packet | None = None) -> None:
-        self._event = event
         self._machine.fire(event, now, packet)
         if self.state not in TIMED:
             self._restart_at = None

@@ -20,7 +20,7 @@ from headrace.ppp.config import LinkConfig
 from headrace.ppp.events import MppeDown, MppeFlush, MppeUp
 from headrace.ppp.frame import Code, Packet, Proto
 from headrace.ppp.mppe import key_length
-from headrace.ppp.network import Grant, NetworkProtocol
+from headrace.ppp.network import Grant, NetworkProtocol, is_required
 from headrace.ppp.option import Ccp as Opt
 from headrace.ppp.option import Option
 from headrace.wire import Writer
@@ -49,11 +49,6 @@ def allowed_strengths(config: LinkConfig, encryption: Encryption) -> tuple[int, 
     return tuple(
         bits for bits in STRENGTH if bits in config.mppe_bits and (bits == 128 or encryption is not Encryption.REQUIRED_128)
     )
-
-
-def is_required(encryption: Encryption) -> bool:
-    """Whether a policy forbids user data in clear."""
-    return encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
 
 
 class Ccp(NetworkProtocol):
@@ -171,7 +166,7 @@ class Ccp(NetworkProtocol):
         if ours and theirs:
             send, receive = theirs[0].value, ours[0].value
             self._up = True
-            self._floor = min(strengths(send) + strengths(receive))
+            self._floor = min(strengths(send)[0], strengths(receive)[0])  # whoever acknowledges several means the strongest
             self._may_reset = not receive & STATELESS
             self._reset_id = None
             self.port.emit(MppeUp(send=self._direction(send, outbound=True), receive=self._direction(receive, outbound=False)))

@@ -12,6 +12,7 @@ from headrace.ppp.automaton import ControlProtocol, Port, Verdict
 from headrace.ppp.config import AuthMethod, LinkConfig
 from headrace.ppp.events import Identification
 from headrace.ppp.frame import DEFAULT_MRU, Code, Packet, Proto
+from headrace.ppp.network import is_required
 from headrace.ppp.option import Lcp as Opt
 from headrace.ppp.option import Option, describe
 from headrace.ppp.terminate import windows_layout
@@ -38,6 +39,9 @@ AUTH_OPTION: Final[Mapping[AuthMethod, bytes]] = {
     AuthMethod.MSCHAP_V2: b"\xc2\x23\x81",
 }
 """The data of the Authentication-Protocol option for each method (RFC 1334, RFC 1994, RFC 2759)."""
+
+GIVES_KEYS: Final = frozenset({AuthMethod.MSCHAP_V2})
+"""Methods after which MPPE can run."""
 
 _METHOD_OF: Final = {data: method for method, data in AUTH_OPTION.items()}
 
@@ -112,6 +116,8 @@ class Lcp(ControlProtocol):
         """What the peer asked for and got."""
         self.farewell = Slug.USER_REQUEST
         """The reason our Terminate-Request gives."""
+        self._unwanted = {Opt.QUALITY, Opt.CALLBACK, Opt.MRRU, Opt.SSNHF}
+        self._unwanted |= ({Opt.PFC} if not config.pfc else set()) | ({Opt.ACFC} if not config.acfc else set())
         self._magic = self._new_magic()
         self._loops = 0
         self._methods: list[AuthMethod] = []
@@ -173,17 +179,26 @@ class Lcp(ControlProtocol):
             elif option.type == Opt.AUTH:
                 if self.config.server:
                     reject.append(option)  # we ask; we do not answer
-                elif self.config.credentials is None or not self.config.auth_methods:
-                    reject.append(option)  # nothing to prove ourselves with
-                elif _METHOD_OF.get(option.data) not in self.config.auth_methods:
-                    nak.append(Option(Opt.AUTH, AUTH_OPTION[self.config.auth_methods[0]]))
-            elif (
-                option.type in {Opt.QUALITY, Opt.CALLBACK, Opt.MRRU, Opt.SSNHF}
-                or (option.type == Opt.PFC and not self.config.pfc)
-                or (option.type == Opt.ACFC and not self.config.acfc)
-            ):
+                elif not self._judge_method(option, nak, reject):
+                    return None
+            elif option.type in self._unwanted:
                 reject.append(option)
         return Verdict(tuple(nak), tuple(reject))
+
+    def _judge_method(self, option: Option, nak: list[Option], reject: list[Option]) -> bool:
+        """Client: what we say to the method that the server demands. ``False`` if the link was failed."""
+        allowed = self.config.auth_methods if self.config.credentials is not None else ()
+        useful = tuple(method for method in allowed if method in GIVES_KEYS) if is_required(self.config.encryption) else allowed
+        if not allowed:
+            reject.append(option)  # nothing to prove ourselves with
+        elif not useful:
+            # The link could not go on after it, so the server gets no proof, and above all no password, for nothing.
+            detail = f"policy {self.config.encryption}, but {self._allowed()} gives no keys for MPPE"
+            self.port.fail(Failure(Slug.ENCRYPTION_NO_KEYS, detail))
+            return False
+        elif _METHOD_OF.get(option.data) not in useful:
+            nak.append(Option(Opt.AUTH, AUTH_OPTION[useful[0]]))
+        return True
 
     def insist(self, verdict: Verdict, options: tuple[Option, ...]) -> Verdict | None:
         """A server that insists on a method that is not allowed ends the link; anything else is rejected."""
@@ -344,10 +359,7 @@ class Lcp(ControlProtocol):
 
     def deadline(self) -> float | None:
         """When the restart timer or the echo timer ends."""
-        restart = super().deadline()
-        if restart is None or self._echo_at is None:
-            return self._echo_at if restart is None else restart
-        return min(restart, self._echo_at)
+        return super().deadline() if self._echo_at is None else self._echo_at  # never both: echoes are for Opened
 
     def tick(self, now: float) -> None:
         """Restart timer, then liveness: an echo after each quiet interval, failure after ``echo_failure`` unanswered ones."""

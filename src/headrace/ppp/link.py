@@ -20,7 +20,7 @@ from headrace.errors import PeerError, Slug
 from headrace.model import Encryption, Failure, Rand, printable
 from headrace.ppp.auth import AuthClient, AuthServer, Keys
 from headrace.ppp.automaton import ControlProtocol, Notice, State, timeout_failure
-from headrace.ppp.ccp import Ccp, is_required
+from headrace.ppp.ccp import Ccp
 from headrace.ppp.chap import ChapMd5Client, ChapMd5Server
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, LinkConfig
 from headrace.ppp.events import Authenticated, AuthRequest, Dropped, EncryptionDecided, LcpUp, LinkDown, PppEvent
@@ -28,7 +28,7 @@ from headrace.ppp.frame import DEFAULT_MRU, Code, Frame, Packet, Proto, protocol
 from headrace.ppp.ipcp import Ipcp
 from headrace.ppp.lcp import Lcp
 from headrace.ppp.mschap import MsChapV2Client, MsChapV2Server
-from headrace.ppp.network import Grant, NetworkProtocol
+from headrace.ppp.network import Grant, NetworkProtocol, is_required
 from headrace.ppp.pap import PapClient, PapServer
 from headrace.ppp.terminate import peer_reason
 from headrace.wire import Malformed

@@ -14,6 +14,11 @@ from headrace.ppp.automaton import ControlProtocol, Port
 from headrace.ppp.config import LinkConfig
 
 
+def is_required(encryption: Encryption) -> bool:
+    """Whether a policy forbids user data in clear."""
+    return encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
     """What authentication settled for the network phase, either role."""
