@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -38,7 +38,6 @@ _WEAK: Final = {
     "3des": "3DES",
     "des": "DES, which anyone can break",
     "md5": "MD5",
-    "modp768": "MODP-768, which anyone can break",
     "modp1024": "MODP-1024, which a well-equipped attacker can break",
     "null": "no encryption",
 }
@@ -58,6 +57,31 @@ def load(path: pathlib.Path) -> GatewayConfig:
     config = _Builder(data, report, path).build()
     report.finish()
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where a gateway keeps what other commands need."""
+
+    control_socket: pathlib.Path
+    database: pathlib.Path
+    key_file: pathlib.Path
+
+
+def load_places(path: pathlib.Path) -> Places:
+    """Read only where things are, so that an account can be added before the rest is right. Raises ``ConfigMistakes``."""
+    report = Report(path)
+    text = _read_text(path, report)
+    report.finish()
+    report.lines = locate(text)
+    data = _parse(text, report)
+    report.finish()
+    validate(data, report)
+    report.mistakes = [m for m in report.mistakes if m.key.startswith(("gateway", "accounts"))]
+    report.finish()
+    builder = _Builder(data, report, path)
+    gateway, accounts = builder.gateway(), builder.accounts()
+    return Places(gateway.control_socket, accounts.database, accounts.key_file)
 
 
 def _read_text(path: pathlib.Path, report: Report) -> str:

@@ -1,0 +1,89 @@
+"""``headrace check``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from headrace.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json
+from headrace.cli.exits import OK, SYSTEM
+
+if TYPE_CHECKING:
+    from headrace.shell.clients import Outlook
+    from headrace.shell.config import GatewayConfig
+    from headrace.shell.hostcheck import Finding
+
+
+def check(
+    config: ConfigOption = DEFAULT_CONFIG,
+    host: Annotated[bool, typer.Option("--host/--no-host", help="Look at this machine too: addresses, ports, rights.")] = True,
+    json: JsonOption = False,
+) -> int:
+    """Validate a configuration, and say which clients will be able to connect.
+
+    Every mistake is one line, FILE:LINE: KEY: reason; remedy, and the exit code 2. What only this machine lacks (a port in use, a right) is
+    exit code 3.
+    """
+    from headrace.shell.build import gateway_ike
+    from headrace.shell.clients import outlook
+    from headrace.shell.config import load_config
+    from headrace.shell.hostcheck import check_host
+
+    loaded = load_config(config)
+    ike = gateway_ike(loaded)
+    clients = outlook(loaded, ike.proposals, ike.esp_proposals)
+    findings = check_host(loaded, running=_running(loaded)) if host else []
+    if json:
+        print_json(_plain(loaded, clients, findings))
+    else:
+        _print(loaded, clients, findings)
+    return SYSTEM if findings else OK
+
+
+def _running(config: GatewayConfig) -> bool:
+    """Whether the ports are in use because the gateway itself runs."""
+    from headrace.shell.control import ControlClient, ControlError
+
+    try:
+        with ControlClient(config.gateway.control_socket, timeout=2.0) as client:
+            client.request("status")
+    except ControlError:
+        return False
+    return True
+
+
+def _print(config: GatewayConfig, clients: list[Outlook], findings: list[Finding]) -> None:
+    print(f"{config.path}: good")
+    for warning in config.warnings:
+        print(f"  warning: {warning}")
+    methods = " and ".join(method.value for method in config.ike.auth) or "nothing: L2TP in clear"
+    print(f"\nmachines prove themselves by {methods}; users by {', '.join(config.ppp.auth)}")
+    sizes = [f"{pool.name} ({sum(len(r) for r in pool.ranges)})" for pool in config.network.pools]
+    print(f"addresses: {', '.join(sizes)}; policy {config.gateway.policy.value}; MPPE {config.ppp.encryption.value}")
+    print("\nclients, as they come:")
+    width = max(len(client.client) for client in clients)
+    for client in clients:
+        if client.good:
+            print(f"  yes  {client.client.ljust(width)}  {client.reason}: {client.ike}, then {client.esp}")
+        else:
+            print(f"  no   {client.client.ljust(width)}  {client.reason}; {client.remedy}")
+    if findings:
+        print("\nthis machine:")
+        for finding in findings:
+            print(f"  {finding}")
+
+
+def _plain(config: GatewayConfig, clients: list[Outlook], findings: list[Finding]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "file": str(config.path),
+        "warnings": list(config.warnings),
+        "machine_auth": [method.value for method in config.ike.auth],
+        "user_auth": [method.value for method in config.ppp.auth],
+        "policy": config.gateway.policy.value,
+        "pools": {pool.name: sum(len(r) for r in pool.ranges) for pool in config.network.pools},
+        "clients": [asdict(client) for client in clients],
+        "host": [asdict(finding) for finding in findings],
+    }

@@ -1,0 +1,300 @@
+"""``headrace dial``."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from headrace.cli.common import password_from, refuse_secret, secret_from_file
+from headrace.cli.exits import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from enum import StrEnum
+
+    from headrace.shell.config import DialConfig
+
+_T = TypeVar("_T")
+_E = TypeVar("_E", bound="StrEnum")
+_FILE = "FILE"
+
+
+def dial(
+    server: Annotated[str, typer.Argument(metavar="SERVER", help="Name or address of the gateway.")],
+    user: Annotated[str, typer.Option("--user", "-u", help="User name; DOMAIN\\user is fine.")],
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            metavar=_FILE,
+            help="Read the password from this file (- is standard input); else HEADRACE_PASSWORD, else it is asked for.",
+        ),
+    ] = None,
+    psk_file: Annotated[
+        Path | None, typer.Option("--psk-file", metavar=_FILE, help="Pre-shared key of the gateway; else HEADRACE_PSK.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option("--certificate", metavar=_FILE, help="Our computer certificate, PEM, with its intermediates.")
+    ] = None,
+    private_key: Annotated[Path | None, typer.Option("--private-key", metavar=_FILE, help="Its private key, PEM.")] = None,
+    passphrase_file: Annotated[
+        Path | None, typer.Option("--passphrase-file", metavar=_FILE, help="Passphrase of the private key.")
+    ] = None,
+    ca: Annotated[
+        list[Path] | None, typer.Option("--ca", metavar=_FILE, help="Authority of the gateway's certificate; may be repeated.")
+    ] = None,
+    crl: Annotated[list[Path] | None, typer.Option("--crl", metavar=_FILE, help="Revocation list; may be repeated.")] = None,
+    crl_policy: Annotated[
+        str, typer.Option("--crl-policy", metavar="off|soft|strict", help="What a missing revocation list means.")
+    ] = "soft",
+    remote_name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remote-name", metavar="NAME", help="Name in the gateway's certificate, if not SERVER; may be repeated."
+        ),
+    ] = None,
+    policy: Annotated[
+        str, typer.Option("--policy", metavar="modern|compatible|legacy", help="Tier of algorithms to offer.")
+    ] = "compatible",
+    proposals: Annotated[
+        list[str] | None,
+        typer.Option("--proposal", metavar="P", help="Phase 1 to offer, e.g. aes256-sha256-ecp384; may be repeated."),
+    ] = None,
+    esp_proposals: Annotated[
+        list[str] | None,
+        typer.Option("--esp-proposal", metavar="P", help="Phase 2 to offer, e.g. aes256gcm16; may be repeated."),
+    ] = None,
+    pfs: Annotated[bool, typer.Option("--pfs", help="A new key exchange for every SA.")] = False,
+    auth: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--auth",
+            metavar="mschap-v2|chap-md5|pap",
+            help="User authentication that is accepted; may be repeated. pap shows the password to the gateway.",
+        ),
+    ] = None,
+    encryption: Annotated[
+        str,
+        typer.Option(
+            "--encryption", metavar="off|optional|required|required-128", help="MPPE inside the link; ESP encrypts either way."
+        ),
+    ] = "optional",
+    mppe_bits: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--mppe-bits", metavar="128|56|40", help="MPPE strengths that are accepted; may be repeated. Only 128 protects."
+        ),
+    ] = None,
+    l2tp_secret_file: Annotated[
+        Path | None, typer.Option("--l2tp-secret-file", metavar=_FILE, help="Tunnel secret, if the gateway has one.")
+    ] = None,
+    ike_port: Annotated[int, typer.Option("--ike-port", min=1, max=65535, help="The gateway's port of IKE.")] = 500,
+    natt_port: Annotated[
+        int, typer.Option("--natt-port", min=1, max=65535, help="The gateway's port of NAT traversal.")
+    ] = 4500,
+    l2tp_port: Annotated[int, typer.Option("--l2tp-port", min=1, max=65535, help="Port of L2TP inside ESP.")] = 1701,
+    source: Annotated[str | None, typer.Option("--source", metavar="ADDRESS", help="Our outer address.")] = None,
+    local_ike_port: Annotated[int, typer.Option("--local-ike-port", min=0, max=65535, help="Our port of IKE; 0 is any.")] = 0,
+    local_natt_port: Annotated[
+        int, typer.Option("--local-natt-port", min=0, max=65535, help="Our port of NAT traversal; 0 is any.")
+    ] = 0,
+    ipv4: Annotated[bool, typer.Option("-4", help="Reach the gateway over IPv4 only.")] = False,
+    ipv6: Annotated[bool, typer.Option("-6", help="Reach the gateway over IPv6 only.")] = False,
+    force_encapsulation: Annotated[
+        bool,
+        typer.Option(
+            "--force-encapsulation",
+            help="ESP in UDP even without a NAT: for paths that drop IP protocol 50, and without CAP_NET_RAW.",
+        ),
+    ] = False,
+    fragmentation: Annotated[bool, typer.Option("--fragmentation/--no-fragmentation", help="Cut large IKE messages.")] = True,
+    tun_name: Annotated[
+        str, typer.Option("--tun", metavar="NAME", help="Name of the TUN interface; %d is the first free number.")
+    ] = "headrace%d",
+    mtu: Annotated[int, typer.Option("--mtu", min=576, max=1500, help="Largest inner packet.")] = 1400,
+    default_route: Annotated[bool, typer.Option("--default-route", help="Send everything through the tunnel.")] = False,
+    routes: Annotated[
+        list[str] | None,
+        typer.Option("--route", metavar="NETWORK", help="Send this network through the tunnel; may be repeated."),
+    ] = None,
+    dns: Annotated[bool, typer.Option("--dns", help="Use the gateway's DNS servers while connected.")] = False,
+    dpd_delay: Annotated[
+        float,
+        typer.Option(
+            "--dpd-delay", min=0, max=3600, help="Seconds of silence before the gateway is asked whether it lives; 0 is never."
+        ),
+    ] = 30.0,
+    dpd_timeout: Annotated[
+        float, typer.Option("--dpd-timeout", min=5, max=3600, help="Seconds of silence after which it is gone.")
+    ] = 120.0,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, max=600, help="Seconds for the whole call to come up.")] = 35.0,
+    reconnect: Annotated[bool, typer.Option("--reconnect", help="Dial again whenever the connection is lost.")] = False,
+    ping: Annotated[
+        str | None,
+        typer.Option(
+            "--ping", metavar="ADDRESS", help="When up, ping this inner address, hang up, and exit with 0 only if it answered."
+        ),
+    ] = None,
+    ping_count: Annotated[int, typer.Option("--ping-count", min=1, max=1000, help="How often.")] = 3,
+    keylog_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--keylog", metavar="DIR", help="Write session keys there for Wireshark. Whoever reads them reads the traffic."
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each event.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens on every rung.")] = False,
+    psk: Annotated[str | None, typer.Option("--psk", hidden=True)] = None,
+    password: Annotated[str | None, typer.Option("--password", hidden=True)] = None,
+) -> int:
+    """Connect to a gateway: a TUN interface appears, Ctrl-C disconnects cleanly and puts routes and name servers back.
+
+    The machine proves itself by a pre-shared key (--psk-file) or a certificate (--certificate, --private-key, --ca), the user by a password.
+    Secrets are never taken from the command line, where everyone on the machine can read them.
+
+    If the call fails, the line on standard error has the error number, the rung of the ladder it broke on, and what to do; more with
+    `headrace explain NUMBER`.
+    """
+    refuse_secret(psk, "--psk", "--psk-file FILE or the variable HEADRACE_PSK")
+    refuse_secret(password, "--password", "--password-file FILE, the variable HEADRACE_PASSWORD, or let it be asked for")
+    from headrace.model import Encryption
+    from headrace.ppp.config import AuthMethod
+    from headrace.shell.config import CrlPolicy, DialConfig, Policy
+
+    config = DialConfig(
+        server=server,
+        user=user,
+        password="",
+        psk=_psk(psk_file, has_certificate=certificate is not None),
+        certificate=certificate,
+        private_key=private_key,
+        private_key_passphrase=secret_from_file(passphrase_file) if passphrase_file is not None else None,
+        ca=tuple(ca or ()),
+        crl=tuple(crl or ()),
+        crl_policy=_choice(CrlPolicy, crl_policy, "--crl-policy"),
+        remote_names=tuple(remote_name or ()),
+        policy=_choice(Policy, policy, "--policy"),
+        proposals=tuple(proposals or ()),
+        esp_proposals=tuple(esp_proposals or ()),
+        pfs=pfs,
+        auth=tuple(_choice(AuthMethod, name, "--auth") for name in auth or ("mschap-v2",)),
+        encryption=_choice(Encryption, encryption, "--encryption"),
+        mppe_bits=_bits(mppe_bits or [128]),
+        l2tp_secret=secret_from_file(l2tp_secret_file) if l2tp_secret_file is not None else None,
+        ike_port=ike_port,
+        natt_port=natt_port,
+        l2tp_port=l2tp_port,
+        source=_value(ip_address, source, "--source", "an IP address"),
+        local_ike_port=local_ike_port,
+        local_natt_port=local_natt_port,
+        family=_family(ipv4=ipv4, ipv6=ipv6),
+        force_encapsulation=force_encapsulation,
+        fragmentation=fragmentation,
+        tun_name=tun_name,
+        mtu=mtu,
+        default_route=default_route,
+        routes=tuple(
+            _need(IPv4Network, text, "--route", "a network like 10.0.0.0/8, without host bits") for text in routes or ()
+        ),
+        dns=dns,
+        dpd_delay=dpd_delay,
+        dpd_timeout=dpd_timeout,
+        timeout=timeout,
+        reconnect=reconnect,
+        ping=_value(IPv4Address, ping, "--ping", "an IPv4 address"),
+        ping_count=ping_count,
+        keylog_dir=keylog_dir,
+        json=json,
+        verbose=verbose,
+    )
+    _judge(config)
+    from dataclasses import replace
+
+    config = replace(config, password=password_from(password_file, "HEADRACE_PASSWORD", f"Password for {user}"))
+    from headrace.shell import client
+
+    return client.run(config)
+
+
+def _psk(path: Path | None, *, has_certificate: bool) -> bytes | None:
+    """The pre-shared key from its file or the environment; looked at as at the gateway, but what a gateway has is not ours to refuse."""
+    from headrace.cli.exits import complain
+    from headrace.shell.secretfile import SecretError, judge_psk
+
+    if path is not None:
+        key = secret_from_file(path)
+    elif "HEADRACE_PSK" in os.environ and not has_certificate:
+        key = os.environ["HEADRACE_PSK"].encode()
+    else:
+        return None
+    try:
+        warning = judge_psk(key, lab=True)
+    except SecretError as error:
+        raise CommandError(error.reason, error.remedy) from None
+    if warning:
+        complain(f"headrace: warning: {warning}")
+    return key
+
+
+def _judge(config: DialConfig) -> None:
+    """Whether the options go together."""
+    from headrace.esp.proposal import parse_list as parse_esp
+    from headrace.ike.proposal import parse_list as parse_ike
+    from headrace.model import Encryption
+    from headrace.ppp.config import AuthMethod
+
+    parts = {"--certificate": config.certificate, "--private-key": config.private_key, "--ca": config.ca or None}
+    given = [name for name, value in parts.items() if value is not None]
+    if given and len(given) < len(parts):
+        missing = ", ".join(name for name in parts if name not in given)
+        raise CommandError(f"certificates also need {missing}", "give all three, or use --psk-file")
+    if not given and config.psk is None:
+        raise CommandError(
+            "this machine has no way to prove itself", "give --psk-file, or --certificate, --private-key and --ca"
+        )
+    parse_ike(config.proposals)
+    parse_esp(config.esp_proposals)
+    required = config.encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
+    if required and AuthMethod.MSCHAP_V2 not in config.auth:
+        raise CommandError("MPPE is required, and none of --auth gives keys for it", "allow mschap-v2")
+    if config.encryption is Encryption.REQUIRED_128 and 128 not in config.mppe_bits:
+        raise CommandError("--encryption required-128 without 128 among --mppe-bits", "add --mppe-bits 128")
+    if config.dpd_delay and config.dpd_timeout <= config.dpd_delay:
+        raise CommandError("--dpd-timeout is not more than --dpd-delay", f"write --dpd-timeout {4 * config.dpd_delay:g}")
+    if config.source is not None and config.family and config.source.version != config.family:
+        raise CommandError(f"--source {config.source} and -{config.family} contradict each other", "leave one away")
+
+
+def _family(*, ipv4: bool, ipv6: bool) -> int:
+    if ipv4 and ipv6:
+        raise CommandError("-4 and -6 exclude each other", "give one of them, or none")
+    return 4 if ipv4 else 6 if ipv6 else 0
+
+
+def _bits(bits: list[int]) -> tuple[int, ...]:
+    for value in bits:
+        if value not in {40, 56, 128}:
+            raise CommandError(f"--mppe-bits {value}", "write 128, 56 or 40")
+    return tuple(sorted(set(bits), reverse=True))
+
+
+def _choice(kind: type[_E], text: str, option: str) -> _E:
+    try:
+        return kind(text)
+    except ValueError:
+        raise CommandError(f"{option} {text!r}", f"write one of {', '.join(kind)}") from None
+
+
+def _need(kind: Callable[[str], _T], text: str, option: str, what: str) -> _T:
+    try:
+        return kind(text)
+    except ValueError:
+        raise CommandError(f"{option} {text!r} is not {what}", "see headrace dial --help") from None
+
+
+def _value(kind: Callable[[str], _T], text: str | None, option: str, what: str) -> _T | None:
+    return None if text is None else _need(kind, text, option, what)
