@@ -133,7 +133,8 @@ class Call:
                 local, ike_port=config.local_ike_port, natt_port=config.local_natt_port, l2tp_port=config.l2tp_port, clear_l2tp=False
             )
             resources.callback(listener.close)
-            tun = resources.enter_context(Tun(config.tun_name, queues=1, mtu=config.mtu))
+            # Netlink is spoken in a thread: pyroute2 runs a loop of its own, of which there can be one a thread.
+            tun = resources.enter_context(await asyncio.to_thread(Tun, config.tun_name, queues=1, mtu=config.mtu))
             plane = resources.enter_context(DataPlane(max_peers=4, max_sas=64, max_sessions=4, allow_clear_l2tp=False))
             engine = resources.enter_context(Engine(plane, [listener], tun, workers=1))
             keylog = KeyLog(config.keylog_dir) if config.keylog_dir is not None else None
@@ -169,8 +170,8 @@ class Call:
             try:
                 await self._come_up(ladder, remote)
                 changes = HostChanges(tun.name)
-                resources.callback(changes.undo)
-                self._configure(tun, changes, remote)
+                resources.push_async_callback(asyncio.to_thread, changes.undo)
+                await asyncio.to_thread(self._configure, tun, changes, remote)
                 await self._stay(ladder, tun.name, remote)
             finally:
                 ladder.close_all(Failure(Slug.USER_REQUEST, "hung up"), driver.now())
@@ -284,7 +285,7 @@ class Call:
 
 async def dial(config: DialConfig) -> int:
     """Dial, and dial again where the configuration says so. The exit code."""
-    for name in restore():
+    for name in await asyncio.to_thread(restore):
         print(f"restored routes and name servers that an earlier call on {name} left behind", file=sys.stderr)
     loop = asyncio.get_running_loop()
     attempt = 0

@@ -103,7 +103,8 @@ class Gateway:
             self._keylog = KeyLog(config.log.keylog_dir)
             self._resources.callback(self._keylog.close)
         self._listeners: list[Listener] = []
-        for address in expand_addresses(section.listen):
+        # Netlink is spoken in a thread: pyroute2 runs a loop of its own, of which there can be one a thread.
+        for address in await asyncio.to_thread(expand_addresses, section.listen):
             listener = open_listener(
                 address,
                 ike_port=section.ike_port,
@@ -114,8 +115,11 @@ class Gateway:
             self._resources.callback(listener.close)
             self._listeners.append(listener)
         workers = section.workers or 1
-        self._tun = self._resources.enter_context(Tun(config.network.tun_name, queues=workers, mtu=config.network.mtu))
-        self._tun.configure(address=config.network.address, networks=self._pools.networks(), forwarding=config.network.forwarding)
+        network = config.network
+        self._tun = self._resources.enter_context(await asyncio.to_thread(Tun, network.tun_name, queues=workers, mtu=network.mtu))
+        await asyncio.to_thread(
+            self._tun.configure, address=network.address, networks=self._pools.networks(), forwarding=network.forwarding
+        )
         self._plane = self._resources.enter_context(
             DataPlane(
                 max_peers=config.limits.max_peers,
