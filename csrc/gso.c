@@ -218,7 +218,7 @@ static void gso_header(const uint8_t *original, const struct shape *shape, uint8
 	if (shape->proto == PROTO_TCP) {
 		put32(th + 4, get32(th + 4) + index * size);
 		if (index + 1 < n)
-			th[13] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+			th[13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
 		if (index > 0)
 			th[13] &= (uint8_t)~TCP_CWR;
 	} else {
@@ -259,8 +259,8 @@ uint32_t hr_gso_split(const struct hr_vnet *vnet, const struct hr_gso_read *in, 
 	uint8_t original[HR_GSO_HEADERS];
 	memcpy(original, in->packet, shape.hlen);
 
-	/* The first segment stays where it was read to; what else the first slot holds moves in front of the rest. Where the slot
-	 * is as large as a segment, that is nothing. */
+	/* The first segment stays where it was read to; what else the first slot holds moves in front of the rest. Where the
+	 * slot is as large as a segment, that is nothing. */
 	uint32_t payload = left < size ? left : size;
 	uint32_t first = shape.hlen + payload;
 	const uint8_t *from = in->rest - (in->held - first);
@@ -359,16 +359,15 @@ static int same_headers(const uint8_t *a, const uint8_t *b, const struct hr_run 
 		return 1;
 	const uint8_t *ta = a + run->thoff, *tb = b + run->thoff;
 	uint32_t options = (uint32_t)run->hlen - run->thoff - TCP_HEADER;
-	return memcmp(ta + 8, tb + 8, 5) == 0 && memcmp(ta + 14, tb + 14, 2) == 0 &&
-	       memcmp(ta + 18, tb + 18, 2 + options) == 0;
+	return memcmp(ta + 8, tb + 8, 5) == 0 && memcmp(ta + 14, tb + 14, 2) == 0 && memcmp(ta + 18, tb + 18, 2 + options) == 0;
 }
 
-/* Ports sit in front of the transport header, addresses right before them: fold them to an index. */
+/* The ports begin the transport header, the destination address ends right before it: fold them, and the source, to an index. */
 static uint32_t flow_hash(const uint8_t *p, uint32_t thoff)
 {
 	uint64_t a, b;
 	memcpy(&a, p + thoff - 4, 8); /* the last four octets of the destination, and the ports */
-	memcpy(&b, thoff == IP4_HEADER ? p + 8 : p + 16, 8);
+	memcpy(&b, thoff == IP4_HEADER ? p + 12 : p + 16, 8);
 	a = (a ^ (b >> 32) ^ (b << 7)) * 0x9e3779b97f4a7c15u;
 	return (uint32_t)(a >> 56) % HR_MERGE_TABLE;
 }

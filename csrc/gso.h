@@ -75,7 +75,7 @@ struct hr_run {
 struct hr_merge {
 	uint32_t runs;
 	struct hr_run run[HR_BATCH_MAX];
-	uint16_t next[HR_BATCH_MAX];   /* descriptor that follows in the same run */
+	uint16_t next[HR_BATCH_MAX];	/* descriptor that follows in the same run */
 	uint16_t table[HR_MERGE_TABLE]; /* flow hash: run + 1, 0 = none */
 };
 

@@ -107,9 +107,7 @@ uint32_t hr_inbox_receive(struct hr_inbox *inbox, int fd, uint8_t kind, uint8_t 
  * that the kernel cut off are counted in *cut and left out. */
 uint32_t hr_inbox_describe(struct hr_inbox *inbox, struct hr_desc *desc, uint32_t room, uint32_t *cut);
 
-/* A raw IPv4 socket hands over the IP header: its ECN field says what a control message says for the others (io_raw.c). */
-uint8_t hr_raw_ecn(const uint8_t *packet, uint32_t len);
-/* Where a raw socket sends to: the port field must be 0 (io_raw.c). */
+/* Raw sockets know no ports (io_raw.c): none in an address to send to, and none to believe in one received from. */
 void hr_raw_name(union hr_name *name);
 
 /* Sending what hr_encap() made. */

@@ -4,11 +4,6 @@
  */
 #include "io.h"
 
-uint8_t hr_raw_ecn(const uint8_t *packet, uint32_t len)
-{
-	return len >= 2 ? packet[1] & 3 : 0;
-}
-
 void hr_raw_name(union hr_name *name)
 {
 	if (name->any.sa_family == AF_INET6)

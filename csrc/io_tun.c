@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 
+enum { ICMP_QUOTE = 1280 }; /* longest answer, and so more than it quotes (RFC 4443 section 2.4) */
+
 /* Slots are whole cache lines, and not a multiple of a page apart, which would put all headers on the same cache sets. */
 static uint32_t stride_of(uint16_t mtu)
 {
@@ -57,7 +59,7 @@ static int write_one(struct hr_tun *tun, uint8_t *packet, uint32_t len)
 /* Send the ICMP answer to a packet that is larger than mtu, if there may be one. */
 static void answer(struct hr_tun *tun, const uint8_t *packet, uint32_t len, uint32_t mtu)
 {
-	uint8_t reply[1280];
+	uint8_t reply[ICMP_QUOTE];
 	if (tun->answers == 0)
 		return;
 	uint32_t n = hr_ip_too_big(packet, len, mtu, reply, sizeof reply);
@@ -117,8 +119,11 @@ static uint32_t take(struct hr_tun *tun, const struct hr_vnet *vnet, uint32_t to
 		}
 	}
 	hr_io_lost(tun->dp, why, 1, total);
-	if (why == HR_DROP_TOO_BIG) /* somebody has raised the device's MTU above what this engine was told */
-		answer(tun, packet, held, tun->cap);
+	/* Somebody has raised the device's MTU above what this engine was told. Only the packet's beginning is at hand, but an
+	 * answer quotes no more. */
+	uint32_t whole = 0;
+	if (why == HR_DROP_TOO_BIG && held >= ICMP_QUOTE && hr_ip_whole(packet, held, total, &whole) == HR_OK)
+		answer(tun, packet, whole, tun->cap);
 	return 0;
 }
 

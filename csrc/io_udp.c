@@ -108,8 +108,10 @@ uint32_t hr_inbox_receive(struct hr_inbox *inbox, int fd, uint8_t kind, uint8_t 
 static void open_message(struct hr_inbox *inbox)
 {
 	struct msghdr *header = &inbox->message[inbox->at].msg_hdr;
-	const union hr_name *name = &inbox->name[inbox->at];
+	union hr_name *name = &inbox->name[inbox->at];
 
+	if (inbox->kind == HR_KIND_RAW4 || inbox->kind == HR_KIND_RAW6)
+		hr_raw_name(name);
 	inbox->remote = (struct hr_endpoint){0};
 	if (header->msg_namelen >= sizeof name->in && name->any.sa_family == AF_INET) {
 		inbox->remote.family = 4;
@@ -120,13 +122,9 @@ static void open_message(struct hr_inbox *inbox)
 		inbox->remote.port = ntohs(name->in6.sin6_port);
 		memcpy(inbox->remote.addr, &name->in6.sin6_addr, 16);
 	}
-	if (inbox->kind == HR_KIND_RAW4 || inbox->kind == HR_KIND_RAW6)
-		inbox->remote.port = 0;
 
 	inbox->segment = inbox->message[inbox->at].msg_len;
 	inbox->ecn = 0;
-	if (inbox->kind == HR_KIND_RAW4)
-		inbox->ecn = hr_raw_ecn(inbox->iov[inbox->at].iov_base, inbox->segment);
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
 		int value = 0;
 		size_t len = c->cmsg_len - CMSG_LEN(0);

@@ -195,6 +195,11 @@ static void from_tun(struct hr_worker *w, struct hr_source *source, uint32_t eve
 {
 	if (w->deadline_ns) /* ready by an error while paused */
 		return;
+	uint64_t now = now_ns();
+	if (now - w->second_ns >= SECOND_NS) {
+		w->second_ns = now;
+		w->tun.answers = ICMP_SECOND;
+	}
 	w->tx.n = hr_tun_receive(&w->tun, w->tx.desc, w->config.batch < HR_GSO_SEGMENTS ? HR_GSO_SEGMENTS : w->config.batch);
 	if (w->tx.n == 0) {
 		if (w->tun.fd < 0 || ((events & (EPOLLERR | EPOLLHUP)) && ++source->fruitless > FRUITLESS_MAX))
@@ -202,13 +207,8 @@ static void from_tun(struct hr_worker *w, struct hr_source *source, uint32_t eve
 		return;
 	}
 	source->fruitless = 0;
-	uint64_t now = now_ns();
 	if (hr_encap(w->dp, &w->tx, now) != 0)
 		return;
-	if (now - w->second_ns >= SECOND_NS) {
-		w->second_ns = now;
-		w->tun.answers = ICMP_SECOND;
-	}
 	hr_tun_too_big(&w->tun, &w->tx, &w->pieces);
 	if (w->pieces.n && hr_encap(w->dp, &w->pieces, now) == 0)
 		for (uint32_t next = 0; (next = hr_outbox_send(&w->outbox, &w->pieces, next, now)) < w->pieces.n;)

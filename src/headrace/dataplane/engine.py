@@ -10,25 +10,21 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
-from headrace.dataplane._native import ffi, lib
+from headrace.dataplane.batch import endpoint_of
+from headrace.dataplane.native import NONE, STATUS, error_text, ffi, lib
 from headrace.errors import HeadraceError, LocalError
-from headrace.model import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
     from headrace.dataplane.tables import DataPlane
+    from headrace.model import Endpoint, IPAddress
 
-NONE: Final[int] = lib.HR_NONE
-"""``HR_NONE``: no such record."""
-STATUS: Final[dict[int, str]] = {
-    number: name.removeprefix("HR_").lower() for number, name in ffi.typeof("enum hr_status").elements.items()
-}
-"""Names of ``enum hr_status`` as they stand in counters and metrics: ``exc_ike``, ``drop_esp_auth``."""
+__all__ = ["NONE", "Engine", "EngineError", "Exception_", "ListenerLike", "Outgoing", "TunLike", "WorkerSocketsLike"]
+
 _LARGEST: Final = 65536
 _ARENA: Final = 1 << 20
 _STAT_FIELDS: Final = tuple(name for name, _ in ffi.typeof("struct hr_engine_stats").fields)
@@ -65,8 +61,8 @@ class ListenerLike(Protocol):
     """One local outer address; see ``headrace.shell.sockets.Listener``."""
 
     @property
-    def family(self) -> int:
-        """4 or 6."""
+    def address(self) -> IPAddress:
+        """The address itself."""
 
     @property
     def gso(self) -> bool:
@@ -173,8 +169,9 @@ class Engine:
             raise LocalError(f"{len(listeners)} local addresses: at most {lib.HR_LISTENERS_MAX} are possible")
         if tun is not None and len(tun.fds) < workers:
             raise LocalError(f"{workers} workers need as many queues of the TUN, which has {len(tun.fds)}")
-        for listener in listeners:
+        for index, listener in enumerate(listeners):
             listener.provide(workers)
+            plane.set_listener(index, listener.address)
         self._plane = plane
         self._listeners = tuple(listeners)
         self.event_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -212,7 +209,7 @@ class Engine:
         error = lib.hr_engine_start(self._handle())
         if error:
             number = ffi.errno
-            text = ffi.string(lib.hr_error_text(error)).decode()
+            text = error_text(error)
             raise EngineError(f"the workers cannot be started: {text}{f' ({os.strerror(number)})' if number else ''}")
 
     def stop(self) -> None:
@@ -259,7 +256,7 @@ class Engine:
         self._batch.n = 0
         count = lib.hr_engine_exceptions(engine, self._batch, _LARGEST)
         if count < 0:
-            raise LocalError(f"exceptions cannot be read: {ffi.string(lib.hr_error_text(count)).decode()}")
+            raise LocalError(f"exceptions cannot be read: {error_text(count)}")
         return [self._exception(self._descriptors[index]) for index in range(count)]
 
     def _exception(self, desc: Any) -> Exception_:
@@ -270,7 +267,7 @@ class Engine:
             status=STATUS[status],
             data=bytes(ffi.buffer(self._arena + desc.off, desc.len)),
             listener=desc.listener,
-            remote=_endpoint(desc.remote),
+            remote=endpoint_of(desc.remote.family, bytes(desc.remote.addr), desc.remote.port),
             peer=desc.peer,
             session=desc.session,
             sa=desc.sa,
@@ -320,7 +317,7 @@ class Engine:
         batch.n = len(packets)
         error = lib.hr_engine_send(self._handle(), batch, time.monotonic_ns())
         if error:
-            raise LocalError(f"control packets cannot be sent: {ffi.string(lib.hr_error_text(error)).decode()}")
+            raise LocalError(f"control packets cannot be sent: {error_text(error)}")
         return [STATUS[desc.status] for desc in descriptors]
 
 
@@ -329,14 +326,4 @@ def _fill(place: Any, listener: ListenerLike, worker: int) -> None:
     place.udp4500 = entry.natt.fileno()
     place.raw = entry.raw.fileno() if entry.raw is not None else -1
     place.udp1701 = entry.clear.fileno() if entry.clear is not None else -1
-    place.family = listener.family
-
-
-def _endpoint(remote: Any) -> Endpoint | None:
-    match remote.family:
-        case 4:
-            return Endpoint(IPv4Address(bytes(remote.addr)[:4]), remote.port)
-        case 6:
-            return Endpoint(IPv6Address(bytes(remote.addr)), remote.port)
-        case _:
-            return None
+    place.family = listener.address.version
