@@ -66,6 +66,13 @@ static const struct row {
 	 .des_cbc_encrypt = {"bitslice256", hr_des_cbc_encrypt_avx2},
 	 .des_cbc_decrypt = {"bitslice256", hr_des_cbc_decrypt_avx2},
      }},
+    {HR_LEVEL_AVX512,
+     0,
+     {
+	 .aes_cbc_encrypt = {"vaes512 x16", hr_aes_cbc_encrypt_vaes512},
+	 .aes_cbc_decrypt = {"vaes512", hr_aes_cbc_decrypt_vaes512},
+	 .hmac_sha1 = {"avx512 x16", hr_hmac_sha1_avx512},
+     }},
 #endif
 };
 
