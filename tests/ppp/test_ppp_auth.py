@@ -373,7 +373,7 @@ def test_client_proves_itself_and_checks_the_server() -> None:
     assert script.say(Proto.CHAP, 1, 0x14, CHALLENGE) == [(Proto.CHAP, response)]
     heard = script.say(Proto.CHAP, 3, 0x14, right_proof(response) + b" M=Access granted")
     assert codes(heard, Proto.IPCP) == [1]
-    assert script.end.one(Authenticated) == Authenticated("lns", AuthMethod.MSCHAP_V2)
+    assert script.end.one(Authenticated) == Authenticated("alice", AuthMethod.MSCHAP_V2)
     assert script.link.peer_name == "lns"
 
 

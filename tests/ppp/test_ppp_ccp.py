@@ -103,6 +103,14 @@ def test_request_of_ipcp_that_comes_too_early_is_kept() -> None:
     assert nak.identifier == 2
 
 
+def test_kept_request_may_be_malformed() -> None:
+    script = authenticated()
+    assert script.say(Proto.IPCP, Code.CONFIGURE_REQUEST, 1, b"\x03\x00") == []
+    heard = script.negotiate(Proto.CCP, (H128,))
+    assert codes(heard, Proto.IPCP) == [Code.CONFIGURE_REQUEST]
+    assert "ipcp_option" in script.drops()
+
+
 @pytest.mark.parametrize("how", ["protocol", "option", "code", "naks", "silence", "empty", "terminate"])
 def test_n153_required_and_the_peer_rejects_mppe(how: str) -> None:
     script = authenticated()

@@ -117,6 +117,17 @@ def test_no_network_without_the_encryption_that_is_required(walk: list[bytes | f
 
 
 @settings(max_examples=100, deadline=None)
+@given(before=steps, after=steps)
+def test_random_walks_around_an_encrypted_network(before: list[bytes | float], after: list[bytes | float]) -> None:
+    script = Script(server_config(encryption=Encryption.REQUIRED, mppe_bits=(128,)))
+    script.authenticate()
+    follow(script, before)
+    if not script.end.has(LinkDown):
+        script.negotiate(Proto.CCP, (Option(18, bytes.fromhex("01000040")),))
+    follow(script, after)
+
+
+@settings(max_examples=100, deadline=None)
 @given(walk=steps)
 def test_a_server_that_cannot_prove_itself_is_never_believed(walk: list[bytes | float]) -> None:
     script = Script(client_config())

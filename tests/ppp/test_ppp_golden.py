@@ -9,7 +9,7 @@ from headrace.errors import Slug
 from headrace.model import Encryption
 from headrace.ppp.chap import Value
 from headrace.ppp.config import AuthMethod
-from headrace.ppp.events import Authenticated, Ipv4Up, LcpUp, LinkDown, MppeUp
+from headrace.ppp.events import Ipv4Up, LcpUp, LinkDown, MppeUp
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.mppe import next_key, rc4, session_key, start_keys
 from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
@@ -144,7 +144,7 @@ def test_our_client_is_turned_away_by_the_server_of_pppd() -> None:
     challenge8 = challenge_hash(value.value[:16], Value.parse(challenge.information[4:]).value, value.name)
     proof = authenticator_response(NT_HASH, value.value[24:48], challenge8).encode()
     script.say(Proto.CHAP, 3, response.identifier, proof + b" M=Access granted")
-    assert script.end.one(Authenticated).username == "lns"
+    assert script.link.peer_name == "lns"
     for frame in frames:
         if frame.protocol in {Proto.CCP, Proto.IPCP, Proto.IPV6CP} or frame.information[0] == Code.TERMINATE_REQUEST:
             script.raw(frame.emit())

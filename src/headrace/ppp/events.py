@@ -44,6 +44,7 @@ class Authenticated:
     """Authentication is complete (server: accepted; client: accepted and, for MS-CHAPv2, the server's proof verified)."""
 
     username: str
+    """Server: canonical account name. Client: the name that we gave. Empty without authentication."""
     method: AuthMethod | None
 
 

@@ -11,7 +11,8 @@ then does IPCP open.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Final
 
@@ -119,12 +120,8 @@ class Link:
 
     def receive(self, frame: bytes, now: float) -> None:
         """Take one frame from the peer: protocol and information, with or without ``ff 03``. Never raises for its content."""
-        try:
+        with self._counting_flaws():
             self._dispatch(Frame.parse(frame), now)
-        except Malformed as error:
-            self.drop(f"{error.layer}_{error.field}")
-        except PeerError:
-            self.drop("ppp_unexpected")
         self._settle(now)
 
     def auth_result(self, request: int, result: AuthAccept | AuthReject, now: float) -> None:
@@ -144,7 +141,7 @@ class Link:
     @property
     def reason(self) -> Failure | None:
         """Why the link is ending or has ended, ``None`` while it is not: the truth when the lower layer goes first."""
-        return self._ending[0] if self._ending is not None else None
+        return self._ending[0] if self._ending is not None else self._last_words
 
     def mppe_lost(self, now: float) -> None:
         """The data plane cannot decrypt (stateful MPPE): have the peer flush."""
@@ -190,6 +187,16 @@ class Link:
         self._settle(now)
 
     # --- frames -----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _counting_flaws(self) -> Iterator[None]:
+        """The one place where what a peer did wrong is caught: it is counted, and the link goes on."""
+        try:
+            yield
+        except Malformed as error:
+            self.drop(f"{error.layer}_{error.field}")
+        except PeerError:
+            self.drop("ppp_unexpected")
 
     def _dispatch(self, frame: Frame, now: float) -> None:
         if self._ended:
@@ -421,7 +428,9 @@ class Link:
         self.phase = Phase.NETWORK
         self._auth_until = None
         self._network_until = now + self.config.network_timeout
-        self.emit(Authenticated(self.peer_name or self._own_name(), self._auth.method if self._auth else None))
+        self.emit(
+            Authenticated(self.peer_name if self.config.server else self._own_name(), self._auth.method if self._auth else None)
+        )
         required = is_required(grant.encryption)
         self.emit(EncryptionDecided(required=required))
         self._ncps = {kind.protocol: kind(self, self.config, grant) for kind in NCPS if kind.wanted(self.config, grant)}
@@ -457,7 +466,8 @@ class Link:
                 layer.up(now)
                 parked = self._parked.pop(protocol, None)
                 if parked is not None:
-                    layer.receive(parked, now)
+                    with self._counting_flaws():
+                        layer.receive(parked, now)
 
     def _ncp_notice(self, layer: NetworkProtocol, what: Notice, now: float) -> None:
         if isinstance(layer, Ccp):
@@ -550,6 +560,7 @@ class Link:
     def _finish(self, failure: Failure, by_peer: bool) -> None:
         if self._ended:
             return
+        self._ending = (failure, by_peer)
         self.emit(LinkDown(failure, by_peer))
         self._ended = True
         self.phase = Phase.DEAD
