@@ -33,7 +33,7 @@ from headrace.errors import LocalError, Slug
 from headrace.fsm import as_markdown
 from headrace.l2tp.avp import Avp, AvpType, Result
 from headrace.l2tp.config import L2tpConfig
-from headrace.l2tp.events import Dropped, Refused, SessionDown, SessionUp, TunnelDown, TunnelUp
+from headrace.l2tp.events import Dropped, Refused, SessionDown, SessionPending, SessionUp, TunnelDown, TunnelUp
 from headrace.l2tp.header import parse_control
 from headrace.l2tp.message import MessageType, emit
 from headrace.l2tp.peer import L2tpPeer
@@ -135,7 +135,7 @@ def test_as_lns_of_a_windows_client() -> None:
     assert (up.remote_tunnel, up.remote_session, up.local_port, up.remote_port) == (REMOTE_TUNNEL, REMOTE_SESSION, 1701, 1701)
     hand.send(emit(M.CDN, {T.RESULT_CODE: Result(1, 0), T.ASSIGNED_SESSION_ID: REMOTE_SESSION}), session)
     hand.send(emit(M.STOPCCN, {T.ASSIGNED_TUNNEL_ID: REMOTE_TUNNEL, T.RESULT_CODE: Result(6, 0)}))
-    assert [type(event) for event in driver.events] == [TunnelUp, SessionUp, SessionDown, TunnelDown]
+    assert [type(event) for event in driver.events] == [TunnelUp, SessionPending, SessionUp, SessionDown, TunnelDown]
     assert not driver.core.finished
     driver.wait(31.0)
     assert driver.core.finished

@@ -44,6 +44,22 @@ class TunnelDown:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionPending:
+    """LNS: a call was answered and waits for ICCN; ``SessionUp`` or ``SessionDown`` follows.
+
+    A LAC sends its first PPP frames together with ICCN, and they overtake it: whoever carries data should know the session from here on.
+    """
+
+    local_tunnel: int
+    local_session: int
+    remote_tunnel: int
+    remote_session: int
+    local_port: int
+    remote_port: int
+    calling_number: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionUp:
     """A call is established: PPP may start. Put it into the data plane before anything else is sent."""
 
@@ -90,4 +106,4 @@ class Dropped:
     """Stable counter name: ``l2tp_header``, ``l2tp_length``, ``l2tp_no_tunnel``, ``l2tp_hidden_length`` ..."""
 
 
-L2tpEvent: TypeAlias = TunnelUp | TunnelDown | SessionUp | SessionDown | Refused | Dropped
+L2tpEvent: TypeAlias = TunnelUp | TunnelDown | SessionPending | SessionUp | SessionDown | Refused | Dropped

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from headrace.errors import Slug
 from headrace.fsm import Machine, Table
 from headrace.l2tp.avp import AvpType, ErrorCode, Value
-from headrace.l2tp.events import L2tpEvent, Refused, SessionDown, SessionUp
+from headrace.l2tp.events import L2tpEvent, Refused, SessionDown, SessionPending, SessionUp
 from headrace.l2tp.message import Message, MessageType
 from headrace.l2tp.reasons import Refusal, clearing, erroneous, failure_of_call
 from headrace.model import Failure, printable
@@ -88,7 +88,7 @@ LAC_CALL: Final[Table[State, Event]] = {  # section 7.4.1
 }
 
 LNS_CALL: Final[Table[State, Event]] = {  # section 7.4.2; ICRQ that is not acceptable makes no session
-    (S.IDLE, E.ICRQ): (("learn_peer", "learn_call", "send_icrp"), S.WAIT_CONNECT),
+    (S.IDLE, E.ICRQ): (("learn_peer", "learn_call", "expect", "send_icrp"), S.WAIT_CONNECT),
     (S.WAIT_CONNECT, E.ICCN): (("learn_line", "announce"), S.ESTABLISHED),
     (S.WAIT_CONNECT, E.NOT_ACCEPTABLE): (("send_cdn", "end"), S.IDLE),
     (S.WAIT_CONNECT, E.ICRQ): ("refuse_state", S.IDLE),
@@ -179,6 +179,8 @@ class Session:
         self.lns = lns
         self._carrier = carrier
         self._config = config
+        self._known = False
+        """As an LNS: the driver has heard of the call."""
         self._was_up = False
         role = "LNS" if lns else "LAC"
         self._fsm: Machine[State, Event] = Machine(f"{role} call {local_id}", LNS_CALL if lns else LAC_CALL, State.IDLE, self)
@@ -253,6 +255,21 @@ class Session:
         self.call.calling_number = message.octets(AvpType.CALLING_NUMBER) or b""
         self.call.called_number = message.octets(AvpType.CALLED_NUMBER) or b""
 
+    def expect(self, _message: Message, _now: float) -> None:
+        """The call is answered: PPP frames may come with ICCN, and before it."""
+        self._known = True
+        self._carrier.event(
+            SessionPending(
+                local_tunnel=self._carrier.local_id,
+                local_session=self.local_id,
+                remote_tunnel=self._carrier.remote_id,
+                remote_session=self.remote_id,
+                local_port=self._carrier.local_port,
+                remote_port=self._carrier.remote_port,
+                calling_number=printable(self.call.calling_number),
+            )
+        )
+
     def send_icrp(self, _message: Message, now: float) -> None:
         """Take the call (section 6.7)."""
         self.deadline = now + self._config.setup_timeout
@@ -324,10 +341,10 @@ class Session:
         self._finish(failure, refused=False)
 
     def _finish(self, failure: Failure, *, refused: bool = True) -> None:
-        """Tell the driver what it can know of: a call that was up or that it asked for has an id, others were only refused."""
+        """Tell the driver what it can know of: a call that it heard of or asked for has an id, others were only refused."""
         self.deadline = None
         if refused and not self._was_up:
             self._carrier.event(Refused(failure))
-        if self._was_up or not self.lns:
+        if self._known or not self.lns:
             self._carrier.event(SessionDown(self._carrier.local_id, self.local_id, failure))
         self._carrier.forget(self)

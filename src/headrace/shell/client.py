@@ -259,7 +259,7 @@ class Call:
             case events.SessionUp():
                 self.session = event.session
                 self.say(
-                    f"connected as {event.session.username or self.config.user}: {event.session.local_address} to "
+                    f"connected as {self.config.user}: {event.session.local_address} to "
                     f"{event.session.remote_address}, {event.session.auth_method}, mppe {event.session.mppe or 'none'}, mtu {event.session.mtu}",
                     event="connected",
                     session=out.SessionRecord.of(event.session, wall=0.0).json(),

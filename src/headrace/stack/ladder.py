@@ -25,19 +25,22 @@ from headrace.ike.endpoint import IkeEndpoint
 from headrace.l2tp import events as l2tp_events
 from headrace.l2tp.config import IdAllocator, L2tpConfig
 from headrace.l2tp.peer import L2tpPeer
-from headrace.model import Auth, Cipher, Datagram, Encryption, Endpoint, Failure, MppePolicy, Rand, Rung
+from headrace.model import Auth, Cipher, Datagram, Encryption, Endpoint, Failure, MppePolicy, Rand, Rung, printable
 from headrace.ppp import events as ppp_events
 from headrace.ppp.config import AuthAccept, AuthReject, LinkConfig
 from headrace.ppp.link import Link
 from headrace.stack import events
 from headrace.stack.mtu import TCP_IP4, inner_mtu
-from headrace.stack.tables import PeerEntry, SessionEntry, Tables
+from headrace.stack.tables import PeerEntry, SessionEntry, TableFull, Tables
 from headrace.stack.timers import Timers
 
 _ACTIVITY_INTERVAL = 10.0
 """Seconds between looks at the traffic counters of a peer: a third of the shortest liveness timer in use."""
 _STOP_DELAY = 0.3
 """Seconds between StopCCN and the IKE Delete: the first needs the SA that the second removes."""
+
+_HELD_FRAMES = 8
+"""Frames that may overtake ICCN: a Configure-Request, an Identification, and their repetition."""
 
 Key: TypeAlias = tuple[str, int]
 
@@ -74,7 +77,10 @@ class Session:
     received: int = 0
     """Inner packets at the last look."""
     failure: Failure | None = None
-    by_peer: bool = False
+    rejected: Failure | None = None
+    """What the last proof was refused for: what counts when the client then gives up by itself."""
+    held: list[bytes] | None = field(default_factory=list)
+    """Frames that came before the call was up, ``None`` from then on."""
 
 
 @dataclass(slots=True)
@@ -162,7 +168,10 @@ class Ladder:
         if found is None:
             self._events.put(events.Dropped("ppp", "ppp_no_session", None))
             return
-        found.link.receive(frame, now)
+        if found.held is None:
+            found.link.receive(frame, now)
+        elif len(found.held) < _HELD_FRAMES:
+            found.held.append(frame)
         self._touch("ppp", found.record.handle)
         self._settle(now)
 
@@ -196,6 +205,8 @@ class Ladder:
         found = self._sessions.get(session)
         if found is None:
             return False
+        if isinstance(result, AuthReject):
+            found.rejected = Failure(result.slug, result.detail)
         found.link.auth_result(request, result, now)
         self._touch("ppp", session)
         self._settle(now)
@@ -470,6 +481,8 @@ class Ladder:
                 self._on_tunnel_up(peer, event)
             case l2tp_events.TunnelDown():
                 self._on_tunnel_down(peer, event, now)
+            case l2tp_events.SessionPending():
+                self._admit(peer, event, now)
             case l2tp_events.SessionUp():
                 self._on_session_up(peer, event, now)
             case l2tp_events.SessionDown():
@@ -488,14 +501,24 @@ class Ladder:
         """Let a role react to the end of a tunnel. A peer with nothing left lingers, then goes."""
 
     def _on_session_up(self, peer: Peer, event: l2tp_events.SessionUp, now: float) -> None:
-        config = self._link_config(peer)
-        if len(self._sessions) >= self.config.max_sessions or self.draining:
-            full = f"{len(self._sessions)} of {self.config.max_sessions} sessions are in use"
-            failure = Failure(Slug.DRAINING) if self.draining else Failure(Slug.LIMIT_SESSIONS, full)
-            self._events.put(events.Refused(peer.record.remote, failure, peer.record))
-            peer.l2tp.close_session(event.local_tunnel, event.local_session, failure, now)
-            self._touch("l2tp", peer.record.handle)
+        session = peer.sessions.get((event.local_tunnel, event.local_session))
+        if session is None:
+            session = self._admit(peer, event, now)
+        if session is None:
             return
+        numbered = event.sequencing_required or self.config.l2tp.sequencing
+        self._update(session, send_sequence=numbered, require_sequence=event.sequencing_required)
+        session.record.rungs[Rung.L2TP] = now
+        self._timers.set(("linger", peer.record.handle), None)
+        session.link.open(now)
+        held, session.held = session.held or [], None
+        for frame in held:
+            session.link.receive(frame, now)
+        self._touch("ppp", session.record.handle)
+
+    def _admit(self, peer: Peer, event: l2tp_events.SessionPending | l2tp_events.SessionUp, now: float) -> Session | None:
+        """Make room for a session, so that frames which overtake the last message of its set-up find it. ``None`` if it was refused."""
+        config = self._link_config(peer)
         handle = next(self._handles)
         entry = SessionEntry(
             peer=peer.index,
@@ -505,22 +528,21 @@ class Ladder:
             remote_session=event.remote_session,
             local_port=event.local_port,
             remote_port=event.remote_port,
-            lns=event.lns,
+            lns=isinstance(event, l2tp_events.SessionPending) or event.lns,
             cookie=handle,
-            send_sequence=event.sequencing_required or self.config.l2tp.sequencing,
-            require_sequence=event.sequencing_required,
             mppe_policy=_mppe_policy(config.encryption),
             send_mru=config.max_send_mru,
             mss4=self._mss(config.max_send_mru),
         )
         try:
+            self._check_room()
             index = self._tables.add_session(entry)
         except LocalError as error:
-            failure = Failure(Slug.LIMIT_SESSIONS, f"no room in the data plane: {error}")
+            failure = Failure(Slug.DRAINING if self.draining else Slug.LIMIT_SESSIONS, str(error))
             self._events.put(events.Refused(peer.record.remote, failure, peer.record))
             peer.l2tp.close_session(event.local_tunnel, event.local_session, failure, now)
             self._touch("l2tp", peer.record.handle)
-            return
+            return None
         record = events.SessionRecord(
             handle=handle,
             peer=peer.record,
@@ -531,16 +553,19 @@ class Ladder:
             index=index,
             host_name=self._host_name(peer),
             calling_number=event.calling_number,
-            rungs={Rung.L2TP: now},
         )
         session = Session(record, Link(config, self._rand), entry, peer)
         peer.sessions[event.local_tunnel, event.local_session] = session
         peer.had_session = True
         self._sessions[handle] = session
         self._session_by_index[index] = session
-        self._timers.set(("linger", peer.record.handle), None)
-        session.link.open(now)
-        self._touch("ppp", handle)
+        return session
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise TableFull("no new sessions are taken now")
+        if len(self._sessions) >= self.config.max_sessions:
+            raise TableFull(f"{len(self._sessions)} of {self.config.max_sessions} sessions are in use")
 
     def _host_name(self, peer: Peer) -> str:  # noqa: ARG002 (a role's hook)
         return ""
@@ -578,9 +603,11 @@ class Ladder:
                 )
                 record.mtu = event.send_mru
             case ppp_events.AuthRequest():
+                record.username = printable(event.username)
                 self._events.put(events.AuthNeeded(record, event))
             case ppp_events.Authenticated():
                 record.rungs[Rung.USER_AUTH] = now
+                session.rejected = None
                 record.username = event.username
                 record.auth_method = event.method.value if event.method is not None else ""
             case ppp_events.EncryptionDecided():
@@ -608,7 +635,7 @@ class Ladder:
             case ppp_events.Identification():
                 record.computer = event.text if not record.computer else f"{record.computer}, {event.text}"[:255]
             case ppp_events.LinkDown():
-                failure = session.failure or event.failure
+                failure = session.failure or session.rejected or event.failure
                 peer = session.peer
                 peer.l2tp.close_session(record.local_tunnel, record.local_session, failure, now)
                 self._touch("l2tp", peer.record.handle)
@@ -641,8 +668,9 @@ class Ladder:
         self._send_frames(session)
         self._packets.put(events.ReleaseSession(record.index))
         self._timers.set(("linger", peer.record.handle), now + self.config.peer_linger)
-        self._events.put(events.SessionDown(record, session.failure or failure, by_peer))
-        self._on_session_down(peer, session.failure or failure, now)
+        failure = session.failure or session.rejected or failure
+        self._events.put(events.SessionDown(record, failure, by_peer))
+        self._on_session_down(peer, failure, now)
         if peer.closing is not None and not peer.sessions:
             self._stop_peer(peer, now)
 
