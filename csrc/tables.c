@@ -529,7 +529,7 @@ static int sa_make(const struct hr_sa_config *config, struct hr_sa **made)
 	sa->outbound = config->outbound;
 	sa->esn = config->esn;
 	sa->seq_last = config->esn ? SEQ_LAST_64 : SEQ_LAST_32;
-	sa->seq_soft = sa->seq_last / 4 * 3;
+	sa->seq_soft = sa->seq_last - sa->seq_last / 4;
 	sa->hard_bytes = or_never(config->hard_bytes);
 	sa->soft_bytes = or_never(config->soft_bytes);
 	sa->soft_packets = or_never(config->soft_packets);

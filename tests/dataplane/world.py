@@ -80,7 +80,9 @@ class World:
         """A whole ESP packet that carries an IPv4 packet from the peer."""
         return self.theirs.seal(self.frame_in(l2tp.ppp(0x21, packet)), **fields)
 
-    def decap(self, packets: list[bytes], kind: int = lib.HR_KIND_UDP4500, *, remote: Endpoint | None = REMOTE) -> list[tuple[str, bytes]]:
+    def decap(
+        self, packets: list[bytes], kind: int = lib.HR_KIND_UDP4500, *, remote: Endpoint | None = REMOTE
+    ) -> list[tuple[str, bytes]]:
         """Status and octets of every packet."""
         self.batch.load(packets, kind, remote=remote)
         self.plane.decap(self.batch, self.now)
@@ -169,5 +171,3 @@ def sender(*, bits: int = 128, stateless: bool = True, habit: str = "rfc") -> mp
 def receiver(*, bits: int = 128, stateless: bool = True, habit: str = "rfc") -> mppe.Receiver:
     """The peer's inbound MPPE."""
     return mppe.Receiver(mppe.Key(START_OUT, bits), stateless, habit)
-
-
