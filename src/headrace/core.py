@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Generic, Protocol, TypeVar
 
 Event = TypeVar("Event")
-EventCo = TypeVar("EventCo", covariant=True)
 
 
 class Timed(Protocol):
@@ -25,10 +24,10 @@ class Timed(Protocol):
         """Do what is due at ``now``. Harmless when nothing is."""
 
 
-class Core(Timed, Protocol[EventCo]):
+class Core(Timed, Protocol[Event]):
     """What a driver of a core may rely on, whatever the protocol. ``receive`` differs by core and is not part of this."""
 
-    def poll_events(self) -> list[EventCo]:
+    def poll_events(self) -> list[Event]:
         """Events since the last call, oldest first."""
 
 
