@@ -149,6 +149,22 @@ def test_n135_pap_requests_that_fail(data: bytes) -> None:
     assert script.end.why in {Slug.AUTH_FAILED, Slug.USER_UNKNOWN}
 
 
+def test_passwords_show_nowhere() -> None:
+    script = Script(PAP)
+    script.lcp()
+    frame = Frame(Proto.PAP, Packet(1, 1, pap(b"alice", b"wonderland")).emit())
+    script.raw(frame.emit())
+    script.hear()
+    shown = [
+        repr(frame),
+        str(frame),
+        repr(Packet.parse(frame.information, "x")),
+        *map(repr, script.end.events),
+        repr(client_config()),
+    ]
+    assert not any("wonderland" in text or b"wonderland".hex() in text for text in shown)
+
+
 def test_pap_repeats_its_answer() -> None:
     script = Script(PAP)
     script.lcp()

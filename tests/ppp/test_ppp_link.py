@@ -261,6 +261,20 @@ def test_first_reason_counts() -> None:
     assert pair.server.why is Slug.IDLE_TIMEOUT
 
 
+def test_reason_is_known_before_the_end() -> None:
+    """The lower layer may go first, and its driver still wants to know why."""
+    script = Script()
+    assert script.link.reason is None
+    script.say(Proto.LCP, Code.TERMINATE_REQUEST, 1, bytes.fromhex("08dd6215003ccd74000002e6"))
+    assert script.link.reason == Failure(Slug.ENCRYPTION_LOCAL, "the client says 742")
+    script.lcp()
+    assert script.link.reason is None
+    script.link.close(Failure(Slug.ADMIN), script.now)
+    assert script.link.reason == Failure(Slug.ADMIN)
+    script.wait(10)
+    assert script.end.why is Slug.ADMIN
+
+
 def test_both_hang_up_at_once() -> None:
     pair = Pair().until(Ipv4Up)
     pair.server.link.close(Failure(Slug.SHUTDOWN), pair.sim.now)

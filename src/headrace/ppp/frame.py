@@ -19,7 +19,7 @@ A control packet, which is the information field of every control and authentica
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
@@ -97,7 +97,8 @@ class Frame:
 
     protocol: int
     """16 bits; a compressed one is expanded."""
-    information: bytes
+    information: bytes = field(repr=False)
+    """May hold a password (PAP), so it shows in no ``repr``."""
 
     @classmethod
     def parse(cls, data: bytes) -> Frame:
@@ -128,7 +129,8 @@ class Packet:
     code: int
     identifier: int
     """0 to 255; an answer repeats that of its request."""
-    data: bytes = b""
+    data: bytes = field(default=b"", repr=False)
+    """What follows the header; not in ``repr`` either."""
 
     @classmethod
     def parse(cls, information: bytes, layer: str) -> Packet:

@@ -312,7 +312,7 @@ class Lcp(ControlProtocol):
         magic = Reader(packet.data, self.layer).u32("contents")
         if not self.opened or self._echoes_out == 0:
             self.port.drop("lcp_echo")
-        elif magic != self.theirs.magic:
+        elif magic not in {0, self.theirs.magic}:
             self.port.drop("lcp_magic")
         else:
             self._echoes_out = 0

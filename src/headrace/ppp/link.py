@@ -371,6 +371,7 @@ class Link:
 
     def _lcp_up(self, now: float) -> None:
         self._openings += 1
+        self._last_words = None  # the peer has thought better of it
         if self._openings > OPENINGS:
             self.fail(Failure(Slug.LCP_NOT_CONVERGING, f"the peer has made LCP start anew {OPENINGS} times"))
             return
