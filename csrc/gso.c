@@ -362,7 +362,7 @@ static int same_headers(const uint8_t *a, const uint8_t *b, const struct hr_run 
 	return memcmp(ta + 8, tb + 8, 5) == 0 && memcmp(ta + 14, tb + 14, 2) == 0 && memcmp(ta + 18, tb + 18, 2 + options) == 0;
 }
 
-/* The ports begin the transport header, the destination address ends right before it: fold them, and the source, to an index. */
+/* The ports begin the transport header, the destination ends right before it: fold them, and the source, to an index. */
 static uint32_t flow_hash(const uint8_t *p, uint32_t thoff)
 {
 	uint64_t a, b;

@@ -13,7 +13,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-
 enum { ICMP_QUOTE = 1280 }; /* longest answer, and so more than it quotes (RFC 4443 section 2.4) */
 
 /* Slots are whole cache lines, and not a multiple of a page apart, which would put all headers on the same cache sets. */

@@ -15,7 +15,6 @@
 #include <netinet/udp.h>
 #include <string.h>
 
-
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
@@ -310,7 +309,8 @@ static enum verdict judge(struct hr_outbox *outbox, const struct hr_desc *head, 
 	if (error == EINTR)
 		return AGAIN;
 	hr_io_error(outbox->stats, error);
-	if (error == EAGAIN)
+	/* A raw socket whose buffer is full says so in its own way. */
+	if (error == EAGAIN || (error == ENOBUFS && head->kind == HR_KIND_SEND_RAW))
 		return FULL;
 	/* An ICMP error that belongs to an earlier packet: reported once, this one was not looked at. */
 	if (error == ECONNREFUSED)

@@ -22,7 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-
 enum {
 	PAUSE_NS = 20000000, /* a socket that has no room for so long loses what was meant for it */
 	FRUITLESS_MAX = 100, /* wake-ups by an error that reading does not clear: the source is given up */

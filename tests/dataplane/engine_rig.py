@@ -224,7 +224,7 @@ def checksum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return 0xFFFF - total
+    return 0xFFFF & ~int(total)
 
 
 def _pseudo(source: IPv4Address | IPv6Address, target: IPv4Address | IPv6Address, proto: int, length: int) -> bytes:

@@ -502,7 +502,7 @@ def test_a_moved_peer_is_told_once_by_the_same_way() -> None:
         assert event.remote == Endpoint.of("127.0.0.1", two.natt_port)
         assert e_r.poll_exceptions() == []
     for thing in (tun_l, tun_r, one, two, there, plane_l, plane_r):
-        thing.close()  # type: ignore[attr-defined]
+        thing.close()
 
 
 def test_a_flood_of_one_origin_leaves_room_for_the_others() -> None:
@@ -717,4 +717,4 @@ def test_a_listener_of_each_family() -> None:
         tun_r.put(udp_packet(b"back", RIGHT4, LEFT4))
         assert tun_l.packet() == udp_packet(b"back", RIGHT4, LEFT4)
     for thing in (tun_l, tun_r, four, six, other, plane_l, plane_r):
-        thing.close()  # type: ignore[attr-defined]
+        thing.close()

@@ -256,7 +256,7 @@ def _set_options(sock: socket.socket, version: int, *, dont_fragment: bool) -> N
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, discover)
         sock.setsockopt(socket.IPPROTO_IP, _IP_RECVTOS, 1)
     else:
-        if sock.type & socket.SOCK_DGRAM:
+        if sock.type == socket.SOCK_DGRAM:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, discover)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVTCLASS, 1)
