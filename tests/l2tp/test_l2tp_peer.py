@@ -613,3 +613,64 @@ def test_our_sccrq_reads_as_other_implementations_expect() -> None:
     from headrace.l2tp.avp import parse
 
     assert [avp.number for avp in parse(rest)] == [0, 2, 3, 4, 6, 7, 8, 9, 10]
+
+
+def test_a_call_is_announced_before_its_icrp_leaves() -> None:
+    """Its first PPP frames may overtake the ICCN."""
+    driver, hand = established()
+    _, reply = only(hand.send(icrq(CALLING_NUMBER=b"anna")), M.ICRP)
+    (pending,) = driver.got(SessionPending)
+    assert (pending.local_session, pending.remote_session) == (reply.number(T.ASSIGNED_SESSION_ID), REMOTE_SESSION)
+    assert (pending.local_tunnel, pending.remote_tunnel, pending.calling_number) == (hand.tunnel, REMOTE_TUNNEL, "anna")
+    driver.core.close_session(pending.local_tunnel, pending.local_session, Failure(Slug.ADMIN), driver.now)
+    assert [event.local_session for event in driver.got(SessionDown)] == [pending.local_session]
+    assert len(driver.got(Refused)) == 1
+
+
+def test_an_abandoned_peer_says_nothing_and_keeps_nothing() -> None:
+    driver, _, _ = with_call()
+    driver.core.open_tunnel(1701, 1701, driver.now)
+    driver.take()
+    driver.core.abandon()
+    assert driver.take() == []
+    assert driver.core.finished
+    assert driver.ids.taken == set()
+
+
+def test_a_tunnel_may_be_given_up_between_two_attempts_of_a_draw() -> None:
+    driver = Driver()
+    tunnel = driver.core.open_tunnel(1701, 1701, driver.now)
+    tie = driver.core._tunnels[tunnel].tie
+    assert tie is not None
+    driver.take()
+    assert Hand(driver).send(sccrq(TIE_BREAKER=tie)) == []
+    assert driver.got(Dropped) == [Dropped("l2tp_tie")]
+    assert Hand(driver).send(sccrq(TIE_BREAKER=tie)) == [], "a late copy of the drawn SCCRQ"
+    driver.core.close_all(Failure(Slug.USER_REQUEST), driver.now)
+    assert driver.take() == []
+    assert [event.local_tunnel for event in driver.got(TunnelDown)] == [tunnel]
+    assert driver.core.finished
+
+
+def test_after_a_draw_the_quicker_peer_wins() -> None:
+    driver = Driver()
+    tunnel = driver.core.open_tunnel(1701, 1701, driver.now)
+    driver.core.open_session(tunnel, driver.now)
+    tie = driver.core._tunnels[tunnel].tie
+    assert tie is not None
+    driver.take()
+    Hand(driver).send(sccrq(TIE_BREAKER=tie))
+    hand = Hand(driver)
+    _, reply = only(hand.send(sccrq(TIE_BREAKER=b"\xff" * 8)), M.SCCRP)
+    assert reply.number(T.ASSIGNED_TUNNEL_ID) == tunnel
+    hand.tunnel = tunnel
+    assert kinds(hand.send(SCCCN)) == ["ICRQ"]
+    assert driver.got(TunnelUp)[0].local_tunnel == tunnel
+
+
+def test_nothing_of_a_secret_shows() -> None:
+    driver = Driver(SECRET)
+    driver.core.open_tunnel(1701, 1701, driver.now)
+    (tunnel,) = driver.core._tunnels.values()
+    for thing in (SECRET, driver.core, tunnel, tunnel._room):
+        assert "tunnel-secret" not in repr(thing)

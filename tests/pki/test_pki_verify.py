@@ -378,6 +378,41 @@ def test_a_forged_list_revokes_nobody_and_a_removed_entry_neither() -> None:
     accepted(verifier(ROOT, crls=[crl(ROOT, [LEAF], extra=[scope(indirect_crl=True)])]), LEAF)
 
 
+def test_lists_that_are_odd() -> None:
+    endless = make_crl_without_end(ROOT)
+    assert "does not say how long" in refused(verifier(ROOT, crls=[endless], crl_policy="strict"), LEAF).detail
+    users = crl(ROOT, extra=[scope(only_contains_user_certs=True)])
+    sub = authority(ROOT, "sub")
+    failure = refused(verifier(ROOT, crls=[users, crl(sub)], crl_policy="strict"), make(sub, name="x"), sub)
+    assert "end certificates only" in failure.detail
+    relative = x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.COMMON_NAME, "part")])
+    named = crl(ROOT, extra=[scope(relative_name=relative)])
+    assert "cannot be compared" in refused(verifier(ROOT, crls=[named], crl_policy="strict"), LEAF).detail
+    broken = x509.load_der_x509_crl(with_junk_extension(crl(ROOT).public_bytes(Encoding.DER)))
+    with pytest.raises(ConfigError, match="revocation list cannot be read"):
+        verifier(ROOT, crls=[broken])
+
+
+def make_crl_without_end(issuer: Made) -> x509.CertificateRevocationList:
+    """A list without nextUpdate, which the library does not make."""
+    tbs, algorithm, _ = split(crl(issuer).public_bytes(Encoding.DER))
+    elements = split(tbs)
+    del elements[4]
+    return x509.load_der_x509_crl(resign(tlv(0x30, *elements), algorithm, issuer.key))
+
+
+def with_junk_extension(der: bytes) -> bytes:
+    tbs, algorithm, _ = split(der)
+    junk = tlv(0xA0, tlv(0x30, tlv(0x30, bytes.fromhex("0603551d1c"), b"\x01\x01\xff", tlv(0x04, b"\xff\xff"))))
+    return resign(tlv(0x30, *split(tbs), junk), algorithm, ROOT.key)
+
+
+def test_a_root_that_cannot_be_read_is_told() -> None:
+    bad = x509.load_der_x509_certificate(BAD_DER["extension of junk"])
+    with pytest.raises(ConfigError, match="trusted root cannot be read"):
+        ChainVerifier([bad], clock=lambda: NOW, purpose="client")
+
+
 def test_a_revoked_intermediate_and_one_that_may_not_sign_lists() -> None:
     sub = authority(ROOT, "sub")
     leaf = make(sub, name="x")

@@ -84,7 +84,7 @@ class SessionUp:
 
 @dataclass(frozen=True, slots=True)
 class SessionDown:
-    """A call has ended, whoever ended it. Comes for every call that was up, and for every one that ``open_session`` gave an id."""
+    """A call has ended, whoever ended it. Comes once for every call that ``SessionPending`` announced or ``open_session`` gave an id."""
 
     local_tunnel: int
     local_session: int
