@@ -13,7 +13,7 @@
 /* One key for both directions, in the forms of all levels. The subkeys are those of encryption: decrypting, a kernel takes
  * passes and rounds from the end. Passes are E, D, E with key 1, 2, 3. */
 struct hr_des_key {
-	uint64_t round[3][16]; /* the 48 bits of a subkey as eight octets, one for each S-box: see des_byteslice.h */
+	uint64_t round[3][16]; /* the 48 bits of a subkey as eight octets in memory, one for each S-box: des_byteslice.h */
 	uint64_t octets[3];    /* the key as it came, big endian: what the bitsliced kernels begin with */
 	uint32_t passes;       /* 1 or 3 */
 	uint32_t spare;
@@ -24,5 +24,6 @@ void hr_des_key_init(struct hr_des_key *key, const uint8_t *octets, size_t len);
 
 hr_cbc_fn hr_des_cbc_encrypt_portable, hr_des_cbc_decrypt_portable;
 hr_cbc_fn hr_des_cbc_encrypt_avx2, hr_des_cbc_decrypt_avx2;
+hr_cbc_fn hr_des_cbc_encrypt_avx512, hr_des_cbc_decrypt_avx512;
 
 #endif
