@@ -52,16 +52,9 @@ class RateLimit:
             begin, count = now, 0
         count += 1
         if reason not in self._windows and len(self._windows) >= REASONS_MAX:
-            self._forget(now)
+            del self._windows[next(iter(self._windows))]  # the oldest: at worst its reason may speak again too soon
         self._windows[reason] = (begin, count)
         return held if count <= self.rate else None
-
-    def _forget(self, now: float) -> None:
-        """Make room: first what has been quiet, then the oldest."""
-        for reason in [r for r, (begin, _) in self._windows.items() if now - begin >= 1.0]:
-            del self._windows[reason]
-        while len(self._windows) >= REASONS_MAX:
-            del self._windows[next(iter(self._windows))]
 
 
 class EventLog:
