@@ -174,6 +174,9 @@ class Verdict:
         """Whether everything is agreed."""
         return not self.nak and not self.reject
 
+_FIRST_RESTART: Final = 0.5
+"""Seconds from the first Configure-Request to its repetition, from the second twice that, and so on up to the restart timer."""
+
 
 class ControlProtocol(ABC):
     """One control protocol on one link: the automaton, its packets, its counters. What the options mean is the subclass's."""
@@ -492,7 +495,10 @@ class ControlProtocol(ABC):
             self._request = Packet(Code.CONFIGURE_REQUEST, self.next_identifier(), emit_options(self._requested))
         self.port.send(self.protocol, self._request.emit())
         self._restart_count -= 1
-        self._restart_at = now + self.config.restart_timer
+        # The first ones come sooner: a peer that has just been called often is not listening yet (pppd is started by the call), and
+        # section 4.6 leaves it to the implementation how the timer grows to its value.
+        sent = self.config.max_configure - self._restart_count
+        self._restart_at = now + min(self.config.restart_timer, _FIRST_RESTART * sent)
 
     def _send_configure_ack(self, _: float, packet: Packet | None) -> None:
         assert packet is not None
