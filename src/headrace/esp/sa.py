@@ -88,6 +88,8 @@ class Child:
     ours_to_delete: bool = False
     """Whether we tell the peer when it goes."""
     outbound_installed: bool = False
+    outbound_used: bool = False
+    """It was installed once: it can never be again, for its numbers would begin anew under the same key."""
 
     @property
     def spi_in(self) -> int:
@@ -168,8 +170,11 @@ class Children:
         child.state = ChildState.GONE
         self._items.pop(child.spi_in, None)
 
-    def activate(self, child: Child, now: float) -> None:
-        """Both directions of a pair are in use; older pairs, or a rival, are superseded."""
+    def activate(self, child: Child, now: float) -> bool:
+        """Both directions of a pair are agreed: older pairs, or a rival, are superseded.
+
+        Says whether the pair is the one to use; a rival that lost is not, and its outbound SA need not even be installed.
+        """
         others = self.active
         child.state = ChildState.ACTIVE
         child.established = now
@@ -177,11 +182,24 @@ class Children:
         for other in others:
             if other.established + self._collision <= child.started:
                 self._supersede(other, now, ours=child.initiator)
-            else:
-                loser = min(child, other, key=lambda item: item.tag)
-                self._supersede(loser, now, ours=loser.initiator)
-                if loser is child:
-                    return
+                continue
+            loser = min(child, other, key=lambda item: item.tag)
+            self._supersede(loser, now, ours=loser.initiator)
+            if loser is child:
+                return False
+        return True
+
+    def revive(self, now: float) -> Child | None:
+        """The newest pair whose outbound SA was never used, if none is in use any more: it may begin at its first number."""
+        if any(child.outbound_installed for child in self._items.values()):
+            return None
+        for child in reversed(self._items.values()):
+            if child.state is ChildState.SUPERSEDED and not child.outbound_used:
+                child.state = ChildState.ACTIVE
+                child.retire_at = None
+                child.rekey_at = max(now, child.established + child.plan.rekey_after)
+                return child
+        return None
 
     def oldest_superseded(self) -> Child | None:
         """The pair that can be spared first."""

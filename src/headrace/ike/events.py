@@ -53,7 +53,11 @@ class InstallSa:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSa:
-    """Take one direction out of the data plane."""
+    """Take one direction out of the data plane.
+
+    An outbound one is only ever in use when it goes if the peer took it away by itself: then the newest outbound SA that is left, if
+    any, is to be used.
+    """
 
     peer: int
     spi: int

@@ -629,15 +629,14 @@ class Peer:
         self._install(child, outbound=False)
 
     def confirm(self, mode: QuickMode, child: Child, now: float) -> None:
-        """Both directions are agreed: outbound is used from now on."""
-        self._install(child, outbound=True)
-        child.outbound_installed = True
-        self.children.activate(child, now)
+        """Both directions are agreed: outbound is used from now on, unless it lost against a rival."""
         mode.phase1.quick_done = True
         self._selectors = mode.selectors
         rekey, self._had_child = self._had_child, True
         self._childless_since = None
-        self.ctx.events.put(ChildUp(self.handle, child.spi_in, child.spi_out, str(child.proposal), rekey, child.plan.life))
+        if self.children.activate(child, now):
+            self._install_outbound(child)
+            self.ctx.events.put(ChildUp(self.handle, child.spi_in, child.spi_out, str(child.proposal), rekey, child.plan.life))
 
     def abandon(self, mode: QuickMode, child: Child | None, failure: Failure, now: float) -> None:
         """A quick mode came to nothing."""
@@ -670,6 +669,10 @@ class Peer:
             )
         )
 
+    def _install_outbound(self, child: Child) -> None:
+        child.outbound_installed = child.outbound_used = True
+        self._install(child, outbound=True)
+
     def _delete_child(self, child: Child, now: float) -> None:
         """Its time is over: tell the peer."""
         best = self._best()
@@ -682,6 +685,9 @@ class Peer:
         self.ctx.events.put(RemoveSa(self.handle, child.spi_in, outbound=False))
         self.ctx.release(child.spi_in)
         self.children.remove(child)
+        revived = None if self.down else self.children.revive(self._now)
+        if revived is not None:
+            self._install_outbound(revived)
         if not self.children.usable and self._childless_since is None:
             self._childless_since = self._now
 
