@@ -32,6 +32,10 @@ static const struct slot {
     {"hmac-sha1", offsetof(struct hr_kernels, hmac_sha1)},
     {"hmac-sha256", offsetof(struct hr_kernels, hmac_sha256)},
     {"hmac-sha512", offsetof(struct hr_kernels, hmac_sha512)},
+    {"cbc128-sha1-seal", offsetof(struct hr_kernels, cbc128_sha1_seal)},
+    {"cbc256-sha1-seal", offsetof(struct hr_kernels, cbc256_sha1_seal)},
+    {"cbc128-sha256-seal", offsetof(struct hr_kernels, cbc128_sha256_seal)},
+    {"cbc256-sha256-seal", offsetof(struct hr_kernels, cbc256_sha256_seal)},
     {"rc4", offsetof(struct hr_kernels, rc4)},
     {"mppe-rekey", offsetof(struct hr_kernels, mppe_rekey)},
 };
@@ -72,6 +76,14 @@ static const struct row {
 	 .aes_cbc_encrypt = {"vaes512 x16", hr_aes_cbc_encrypt_vaes512},
 	 .aes_cbc_decrypt = {"vaes512", hr_aes_cbc_decrypt_vaes512},
 	 .hmac_sha1 = {"avx512 x16", hr_hmac_sha1_avx512},
+	 .hmac_sha256 = {"avx512 x16", hr_hmac_sha256_avx512},
+	 .cbc128_sha1_seal = {"vaes512 x16", hr_cbc128_sha1_seal_vaes512},
+     }},
+    {HR_LEVEL_AVX512,
+     HR_FEATURE_GFNI,
+     {
+	 .des_cbc_encrypt = {"byteslice512", hr_des_cbc_encrypt_avx512},
+	 .des_cbc_decrypt = {"byteslice512", hr_des_cbc_decrypt_avx512},
      }},
 #endif
 };
@@ -154,7 +166,7 @@ static void choose(enum hr_level level)
 	for (size_t s = 0; s < SLOTS; s++) {
 		struct any_slot slot;
 		memcpy(&slot, (const uint8_t *)&hr_kernel + slots[s].offset, sizeof slot);
-		snprintf(slot_text[s], sizeof slot_text[s], "%s: %s", slots[s].label, slot.name ? slot.name : "none");
+		snprintf(slot_text[s], sizeof slot_text[s], "%s: %s", slots[s].label, slot.name ? slot.name : "in two passes");
 	}
 	chosen_level = level;
 }

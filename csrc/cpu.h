@@ -12,6 +12,7 @@
 #include "kernels/aes_cbc.h"
 #include "kernels/aes_gcm.h"
 #include "kernels/des_cbc.h"
+#include "kernels/cbc_hmac.h"
 #include "kernels/hmac.h"
 #include "kernels/mppe_rekey.h"
 #include "kernels/rc4.h"
@@ -51,6 +52,10 @@ struct hr_kernels {
 		const char *name;
 		hr_hmac_fn *run;
 	} hmac_md5, hmac_sha1, hmac_sha256, hmac_sha512;
+	struct { /* encryption and HMAC in one pass; NULL: first the one, then the other */
+		const char *name;
+		hr_hmac_fn *run;
+	} cbc128_sha1_seal, cbc256_sha1_seal, cbc128_sha256_seal, cbc256_sha256_seal;
 	struct {
 		const char *name;
 		hr_rc4_fn *run;
