@@ -23,7 +23,15 @@ from headrace.wire import Reader
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PROTOCOLS: Final = {0x0021: "IPv4", 0x0057: "IPv6", 0x00FD: "MPPE", 0xC021: "LCP", 0xC223: "CHAP", 0x8021: "IPCP", 0x80FD: "CCP"}
+_PROTOCOLS: Final = {
+    0x0021: "IPv4",
+    0x0057: "IPv6",
+    0x00FD: "MPPE",
+    0xC021: "LCP",
+    0xC223: "CHAP",
+    0x8021: "IPCP",
+    0x80FD: "CCP",
+}
 _HASHES: Final[dict[str, tuple[Any, int]]] = {
     "HMAC-MD5-96": (md5, 12),
     "HMAC-SHA-1-96": (sha1, 12),
@@ -99,11 +107,17 @@ def dissect(packet: bytes, sas: dict[int, EspSa]) -> list[Layer]:
     text, iv, icv = _open(esp, sa)
     number = int.from_bytes(esp[4:8], "big")
     layers.append(
-        Layer("ESP header", 8 + iv, encrypted=False, authenticated=True, detail=f"SPI {sa.spi:08x} seq {number}, {iv} octets IV")
+        Layer(
+            "ESP header", 8 + iv, encrypted=False, authenticated=True, detail=f"SPI {sa.spi:08x} seq {number}, {iv} octets IV"
+        )
     )
     layers += _inside(text[: -2 - text[-2]])
-    layers.append(Layer("ESP trailer", 2 + text[-2], encrypted=True, authenticated=True, detail=f"{text[-2]} padding, next {text[-1]}"))
-    layers.append(Layer("auth trailer", icv, encrypted=False, authenticated=False, detail=sa.auth if icv != 16 or sa.auth_key else "GCM"))
+    layers.append(
+        Layer("ESP trailer", 2 + text[-2], encrypted=True, authenticated=True, detail=f"{text[-2]} padding, next {text[-1]}")
+    )
+    layers.append(
+        Layer("auth trailer", icv, encrypted=False, authenticated=False, detail=sa.auth if icv != 16 or sa.auth_key else "GCM")
+    )
     return layers
 
 
@@ -136,7 +150,13 @@ def _inside(payload: bytes) -> list[Layer]:
         reader.u32("numbers")
     kind = "control" if flags & 0x8000 else "data"
     layers.append(
-        Layer("L2TP header", before - len(reader), encrypted=True, authenticated=True, detail=f"{kind}, tunnel {tunnel} session {session}")
+        Layer(
+            "L2TP header",
+            before - len(reader),
+            encrypted=True,
+            authenticated=True,
+            detail=f"{kind}, tunnel {tunnel} session {session}",
+        )
     )
     if flags & 0x8000:
         layers.append(Layer("L2TP message", len(reader), encrypted=True, authenticated=True))
@@ -149,11 +169,19 @@ def _inside(payload: bytes) -> list[Layer]:
     if not protocol & 1:
         protocol = protocol << 8 | reader.u8("protocol")
     name = _PROTOCOLS.get(protocol, f"{protocol:04x}")
-    layers.append(Layer("PPP header", before - len(reader), encrypted=True, authenticated=True, detail=f"protocol {protocol:04x} {name}"))
+    layers.append(
+        Layer("PPP header", before - len(reader), encrypted=True, authenticated=True, detail=f"protocol {protocol:04x} {name}")
+    )
     if protocol == 0x00FD:
         bits = reader.u16("mppe")
         layers.append(
-            Layer("MPPE header", 2, encrypted=True, authenticated=True, detail=f"count {bits & 0xFFF}{', flushed' if bits & 0x8000 else ''}")
+            Layer(
+                "MPPE header",
+                2,
+                encrypted=True,
+                authenticated=True,
+                detail=f"count {bits & 0xFFF}{', flushed' if bits & 0x8000 else ''}",
+            )
         )
         layers.append(Layer("PPP payload", len(reader), encrypted=True, authenticated=True, detail="RC4 inside ESP"))
     else:
