@@ -73,8 +73,9 @@ class DataPlane:
                 del self.outbound[peer][spi]
                 if self.current.get(peer) == spi:
                     self.current.pop(peer)
-                    if self.outbound[peer]:
-                        self.current[peer] = next(reversed(self.outbound[peer]))
+            case events.UseSa(peer=peer, spi=spi):
+                assert spi in self.outbound[peer]
+                self.current[peer] = spi
             case events.RemoveSa(spi=spi):
                 del self.inbound[spi]
             case events.PeerMoved(peer=peer, remote=remote):

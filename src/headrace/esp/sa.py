@@ -3,9 +3,13 @@
 Replay windows, sequence numbers and octet counts are the data plane's (``csrc/replay.h``); it reports the soft limit.
 
 A pair of SAs (a *child*) goes through the states of ``ChildState``. When a second pair becomes active there are two cases: it was
-begun when the first had settled, then it is its successor; or both were being made at the same time, because both sides began a
+begun when the first was active, then it is its successor; or both were being made at the same time, because both sides began a
 rekey, then they are rivals and the one whose lowest nonce is lower loses (the rule of RFC 7296 section 2.8.1, which both sides can
-apply alone). Who began the successor, or the loser, takes the other away after a moment; where that does not happen this side does.
+apply alone). Who began the successor takes the predecessor away after a moment, who began the loser takes the loser; where that
+does not happen, the other side does so later.
+
+The sides may differ over which case it is while a message is under way, and other implementations have other rules. So a superseded
+pair stays able to serve for a while, and does again when the one that replaced it is taken away.
 """
 
 from __future__ import annotations
@@ -85,8 +89,8 @@ class Child:
     rekey_at: float | None = None
     retire_at: float | None = None
     """When it goes because a newer pair has taken over."""
-    ours_to_delete: bool = False
-    """Whether we tell the peer when it goes."""
+    ends_at: float | None = None
+    """When it goes for good, once the peer has been told."""
     outbound_installed: bool = False
     outbound_used: bool = False
     """It was installed once: it can never be again, for its numbers would begin anew under the same key."""
@@ -104,7 +108,7 @@ class Child:
     @property
     def expires_at(self) -> float:
         """When its life is over."""
-        return self.established + self.plan.life
+        return self.established + self.plan.life if self.ends_at is None else self.ends_at
 
 
 class Due(Enum):
@@ -119,18 +123,13 @@ class Due(Enum):
 class Children:
     """The pairs of one peer."""
 
-    __slots__ = ("_collision", "_items", "_settle", "_settle_other")
+    __slots__ = ("_items", "_settle", "_settle_other")
 
-    def __init__(self, settle: float, settle_other: float, collision: float) -> None:
-        """All in seconds.
-
-        ``settle`` until we take away what we replaced, ``settle_other`` until the peer should have; ``collision`` is the age below
-        which a pair is a rival rather than a predecessor.
-        """
+    def __init__(self, settle: float, settle_other: float) -> None:
+        """Seconds: ``settle`` until we take away what we replaced, ``settle_other`` until the peer should have."""
         self._items: dict[int, Child] = {}
         self._settle = settle
         self._settle_other = settle_other
-        self._collision = collision
 
     def __len__(self) -> int:
         return len(self._items)
@@ -180,7 +179,7 @@ class Children:
         child.established = now
         child.rekey_at = now + child.plan.rekey_after
         for other in others:
-            if other.established + self._collision <= child.started:
+            if other.established <= child.started:
                 self._supersede(other, now, ours=child.initiator)
                 continue
             loser = min(child, other, key=lambda item: item.tag)
@@ -190,11 +189,15 @@ class Children:
         return True
 
     def revive(self, now: float) -> Child | None:
-        """The newest pair whose outbound SA was never used, if none is in use any more: it may begin at its first number."""
-        if any(child.outbound_installed for child in self._items.values()):
+        """Where no pair is active any more, the newest superseded one whose outbound SA can still serve becomes so again.
+
+        It can if it is installed, or never was: an outbound SA that was taken away would begin its numbers anew under the same key.
+        """
+        if self.active:
             return None
         for child in reversed(self._items.values()):
-            if child.state is ChildState.SUPERSEDED and not child.outbound_used:
+            usable = child.outbound_installed or not child.outbound_used
+            if child.state is ChildState.SUPERSEDED and usable and child.ends_at is None:
                 child.state = ChildState.ACTIVE
                 child.retire_at = None
                 child.rekey_at = max(now, child.established + child.plan.rekey_after)
@@ -208,7 +211,6 @@ class Children:
     def _supersede(self, child: Child, now: float, *, ours: bool) -> None:
         child.state = ChildState.SUPERSEDED
         child.rekey_at = None
-        child.ours_to_delete = ours
         child.retire_at = now + (self._settle if ours else self._settle_other)
 
     def deadline(self) -> float | None:

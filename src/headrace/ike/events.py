@@ -53,15 +53,19 @@ class InstallSa:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSa:
-    """Take one direction out of the data plane.
-
-    An outbound one is only ever in use when it goes if the peer took it away by itself: then the newest outbound SA that is left, if
-    any, is to be used.
-    """
+    """Take one direction out of the data plane."""
 
     peer: int
     spi: int
     outbound: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UseSa:
+    """Use an outbound SA again that was installed before a newer one: the peer took the newer one away."""
+
+    peer: int
+    spi: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +127,4 @@ class Keys:
     """The encryption key Ka, as long as the cipher takes."""
 
 
-IkeEvent: TypeAlias = PeerUp | InstallSa | RemoveSa | ChildUp | PeerMoved | PeerDown | Refused | Dropped | Keys
+IkeEvent: TypeAlias = PeerUp | InstallSa | RemoveSa | UseSa | ChildUp | PeerMoved | PeerDown | Refused | Dropped | Keys

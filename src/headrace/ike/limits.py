@@ -40,9 +40,6 @@ SETTLE: Final = 5.0
 """Seconds after which the initiator of a rekey takes the old SA away: both sides have switched by then."""
 SETTLE_RESPONDER: Final = 30.0
 """Seconds that the other side leaves it for that before it does so itself."""
-COLLISION: Final = 5.0
-"""A phase-2 SA that is younger than this when another negotiation begins is its rival, not its predecessor."""
-COLLISION_PHASE1: Final = 10.0
 REKEY_RETRY: Final = 30.0
 """Seconds between two attempts of a rekey that failed."""
 CHILDLESS: Final = 60.0

@@ -16,12 +16,10 @@ from headrace.ike import informational
 from headrace.ike.constants import Exchange, NotifyType
 from headrace.ike.context import Context, Received
 from headrace.ike.dpd import DeadPeerDetection, Verdict
-from headrace.ike.events import ChildUp, InstallSa, PeerDown, PeerMoved, PeerUp, Refused, RemoveSa
+from headrace.ike.events import ChildUp, InstallSa, PeerDown, PeerMoved, PeerUp, Refused, RemoveSa, UseSa
 from headrace.ike.limits import (
     CHILDLESS,
     CHILDLESS_LATER,
-    COLLISION,
-    COLLISION_PHASE1,
     INITIAL_CONTACT_WINDOW,
     LINGER,
     MAX_LINGERING,
@@ -81,7 +79,7 @@ class Peer:
         """How it proved itself, and as whom."""
         self.pending: Initiator | None = None
         """Main mode that we began."""
-        self.children = Children(SETTLE, SETTLE_RESPONDER, COLLISION)
+        self.children = Children(SETTLE, SETTLE_RESPONDER)
         self._ikes: dict[tuple[bytes, bytes], Phase1] = {}
         self._wanted: list[Child | None] = []
         """Pairs to be made or renewed as soon as there is an ISAKMP SA; ``None`` is the first."""
@@ -260,12 +258,10 @@ class Peer:
             if due is Due.REKEY:
                 child.rekey_at = now + REKEY_RETRY
                 self._quick_mode(child, now)
-            elif due is Due.RETIRE and not child.ours_to_delete:
-                # The peer replaced it and will take it away; until then it may still be heard on.
-                child.retire_at = None
-                self._remove_outbound(child)
+            elif due is Due.RETIRE:
+                self._retire(child, now)
             else:
-                self._delete_child(child, now)
+                self._expire(child, now)
 
     def _tick_phase1s(self, now: float) -> None:
         for phase1 in self.ikes:
@@ -373,7 +369,7 @@ class Peer:
         for other in self._ikes.values():
             if other.retire_at is not None:
                 continue
-            if other.established + COLLISION_PHASE1 <= phase1.started:
+            if other.established <= phase1.started:
                 loser, ours = other, phase1.initiator
             else:
                 loser = min(other, phase1, key=lambda item: item.channel.cookie_i)
@@ -395,6 +391,9 @@ class Peer:
             mode.failure = mode.failure or Failure(Slug.ESP_TIMEOUT, "the ISAKMP SA went away during quick mode")
             mode.give_up(self._now)
         phase1.quick.clear()
+        best = self._best()
+        if best is not None:
+            best.retire_at = None  # if the best was about to go, then what was to replace it is gone first
 
     # -- messages of phase 2
 
@@ -673,12 +672,23 @@ class Peer:
         child.outbound_installed = child.outbound_used = True
         self._install(child, outbound=True)
 
-    def _delete_child(self, child: Child, now: float) -> None:
-        """Its time is over: tell the peer."""
+    def _retire(self, child: Child, now: float) -> None:
+        """Nobody should send on it any more: delete it, but listen until that has arrived."""
+        child.retire_at = None
+        child.ends_at = now + SETTLE
+        self._remove_outbound(child)
+        self._tell_deleted(child, now)
+
+    def _expire(self, child: Child, now: float) -> None:
+        """Its time is over."""
+        if child.ends_at is None:
+            self._tell_deleted(child, now)
+        self._remove_child(child)
+
+    def _tell_deleted(self, child: Child, now: float) -> None:
         best = self._best()
         if best is not None:
             self._inform(best, informational.delete_children([child.spi_in]), now)
-        self._remove_child(child)
 
     def _remove_child(self, child: Child) -> None:
         self._remove_outbound(child)
@@ -686,7 +696,9 @@ class Peer:
         self.ctx.release(child.spi_in)
         self.children.remove(child)
         revived = None if self.down else self.children.revive(self._now)
-        if revived is not None:
+        if revived is not None and revived.outbound_installed:
+            self.ctx.events.put(UseSa(self.handle, revived.spi_out))
+        elif revived is not None:
             self._install_outbound(revived)
         if not self.children.usable and self._childless_since is None:
             self._childless_since = self._now
