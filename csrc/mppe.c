@@ -425,6 +425,8 @@ static int is_newer(const struct hr_work *work, const struct hr_mppe *mppe, uint
 	const struct hr_sa *const sa = work->sa[i];
 	const uint64_t seq = work->desc[i].seq;
 
+	if (sa != NULL && mppe->esp_serial == 0) /* the first packet: there is none that it could be older than */
+		return 1;
 	if (sa == NULL || sa->serial != mppe->esp_serial)
 		return ahead < HALF;
 	if (seq < mppe->esp_seq)

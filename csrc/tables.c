@@ -566,6 +566,9 @@ int hr_sa_add(struct hr_dp *dp, const struct hr_sa_config *config, uint32_t *ind
 	}
 	if (error == 0) {
 		sa->next = sa->peer->sas;
+		sa->link = &sa->peer->sas;
+		if (sa->next != NULL)
+			sa->next->link = &sa->next;
 		sa->peer->sas = sa;
 		*index = sa->index;
 		pool_publish(&dp->sas, sa);
@@ -650,10 +653,9 @@ int hr_sa_remove(struct hr_dp *dp, uint32_t index)
 	pthread_mutex_lock(&dp->lock);
 	struct hr_sa *const sa = hr_pool_get(&dp->sas, index);
 	if (sa != NULL) {
-		struct hr_sa **link = &sa->peer->sas;
-		while (*link != sa)
-			link = &(*link)->next;
-		*link = sa->next;
+		*sa->link = sa->next;
+		if (sa->next != NULL)
+			sa->next->link = sa->link;
 		sa_hide(dp, sa);
 		hr_grace_wait(&dp->grace);
 		sa_bury(dp, sa);
@@ -834,6 +836,9 @@ static int session_publish(struct hr_dp *dp, struct hr_session *session, const s
 	if (config->default_route)
 		default_route(dp, session, 1);
 	session->next = session->peer->sessions;
+	session->link = &session->peer->sessions;
+	if (session->next != NULL)
+		session->next->link = &session->next;
 	session->peer->sessions = session;
 	pool_publish(&dp->sessions, session);
 	return 0;
@@ -977,10 +982,9 @@ int hr_session_remove(struct hr_dp *dp, uint32_t index)
 	pthread_mutex_lock(&dp->lock);
 	struct hr_session *const session = hr_pool_get(&dp->sessions, index);
 	if (session != NULL) {
-		struct hr_session **link = &session->peer->sessions;
-		while (*link != session)
-			link = &(*link)->next;
-		*link = session->next;
+		*session->link = session->next;
+		if (session->next != NULL)
+			session->next->link = session->link;
 		session_hide(dp, session);
 		hr_grace_wait(&dp->grace);
 		session_bury(dp, session);

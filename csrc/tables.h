@@ -85,7 +85,8 @@ struct hr_sa {
 	struct hr_esp_key key;
 
 	struct hr_sa_config config;
-	struct hr_sa *next; /* of the same peer */
+	struct hr_sa *next;  /* of the same peer */
+	struct hr_sa **link; /* what points here in that list */
 	uint32_t ring_words;
 	_Atomic uint64_t ring[]; /* inbound: the replay bitmap */
 };
@@ -150,7 +151,8 @@ struct hr_session {
 	_Alignas(64) struct hr_mppe mppe_in;
 	_Alignas(64) struct hr_mppe mppe_out;
 
-	struct hr_session *next; /* of the same peer */
+	struct hr_session *next;  /* of the same peer */
+	struct hr_session **link; /* what points here in that list */
 };
 _Static_assert(offsetof(struct hr_session, rx) == 64, "a line to find it by");
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.dataplane.world import CBC, GCM, World, ip4, ip4_out, world
+from tests.oracle import esp, l2tp
 
 from headrace.dataplane.native import lib
 from headrace.model import Auth, Cipher
-from tests.dataplane.world import CBC, GCM, World, ip4, ip4_out, world
-from tests.oracle import esp, l2tp
 
 EACH_CIPHER = [
     esp.Transform(Cipher.NULL, 0, Auth.HMAC_SHA1_96),

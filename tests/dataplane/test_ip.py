@@ -7,12 +7,12 @@ from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any
 
 import pytest
+from tests.dataplane.world import LOCAL, REMOTE, World, ip4, ip4_out, world
+from tests.oracle import ip, l2tp
 
 from headrace.dataplane.native import NONE, InUse, ffi, lib
 from headrace.dataplane.tables import SessionConfig
 from headrace.model import Endpoint
-from tests.dataplane.world import LOCAL, REMOTE, World, ip4, ip4_out, world
-from tests.oracle import ip, l2tp
 
 
 def in6(w: World, packet: bytes) -> tuple[str, bytes]:
@@ -58,6 +58,7 @@ def test_n087_loops() -> None:
 
 def test_loops_of_what_we_send() -> None:
     with world(default_route=True) as w:
+
         def status(packet: bytes) -> str:
             return w.encap([packet], session=NONE)[0][0]
 
@@ -74,12 +75,23 @@ def test_loops_of_what_we_send() -> None:
 
 def test_routes() -> None:
     with world() as w:
+
         def where(packet: bytes) -> tuple[str, int]:
             ((status, _),) = w.encap([packet], session=NONE)
             return status, int(w.batch.desc["session"][0])
 
         other = w.plane.add_session(
-            SessionConfig(w.peer, 1, 2, 101, 203, open4=True, open6=True, own4=IPv4Address("10.9.0.3"), own6=IPv6Network("2001:db8:9:0:1::/80"))
+            SessionConfig(
+                w.peer,
+                1,
+                2,
+                101,
+                203,
+                open4=True,
+                open6=True,
+                own4=IPv4Address("10.9.0.3"),
+                own6=IPv6Network("2001:db8:9:0:1::/80"),
+            )
         )
         assert where(ip4_out()) == ("ok", w.session)
         assert where(ip.ip4(b"", "192.0.2.1", "10.9.0.3")) == ("ok", other)
@@ -89,7 +101,9 @@ def test_routes() -> None:
         assert where(ip.ip6(b"", "fd00::1", "2001:db8:8::5"))[0] == "drop_no_route"
         with pytest.raises(InUse):
             w.update(own4=IPv4Address("10.9.0.3"))
-        w.config = SessionConfig(w.peer, 1, 1, 101, 202, open4=True, own4=IPv4Address("10.9.0.2"), own6=IPv6Network("2001:db8:9::/64"), open6=True)
+        w.config = SessionConfig(
+            w.peer, 1, 1, 101, 202, open4=True, own4=IPv4Address("10.9.0.2"), own6=IPv6Network("2001:db8:9::/64"), open6=True
+        )
         assert where(ip4_out()) == ("ok", w.session), "a refused update changes nothing"
         w.update(own4=IPv4Address("10.9.0.9"), own6=None)
         assert where(ip4_out())[0] == "drop_no_route"
@@ -102,6 +116,7 @@ def test_routes() -> None:
 
 def test_default_route_goes_to_the_newest_and_then_to_an_heir() -> None:
     with world() as w:
+
         def owner() -> int:
             ((status, _),) = w.encap([ip.ip4(b"", "10.0.0.1", "8.8.8.8")], session=NONE)
             return int(w.batch.desc["session"][0]) if status == "ok" else -1
@@ -212,8 +227,11 @@ def test_segment_size_both_ways_and_only_in_syns() -> None:
 
 def test_segment_size_behind_extension_headers() -> None:
     with world(mss6=1280) as w:
+
         def packet(value: int) -> bytes:
-            chain = bytes([60, 0]) + b"\x01\x04" + bytes(4) + bytes([43, 1]) + b"\x01\x0c" + bytes(12) + bytes([6, 0]) + bytes(6)
+            chain = (
+                bytes([60, 0]) + b"\x01\x04" + bytes(4) + bytes([43, 1]) + b"\x01\x0c" + bytes(12) + bytes([6, 0]) + bytes(6)
+            )
             return ip.ip6(chain + ip.tcp_syn(OWN6, FAR6, mss(value)), OWN6, FAR6, next_header=0)
 
         assert in6(w, packet(1440)) == ("ok", packet(1280))
@@ -221,7 +239,15 @@ def test_segment_size_behind_extension_headers() -> None:
 
 def test_options_that_lie_are_left_alone() -> None:
     with world(mss4=1000, mss6=1000) as w:
-        lies = [b"\x02\x03\xff\xff", b"\x02\x00\xff\xff", b"\x05\x00" + mss(1460), b"\x05\xff" + mss(1460), b"\x02", b"\x00" + mss(1460), b"\x02\x06\xff\xff\xff\xff"]
+        lies = [
+            b"\x02\x03\xff\xff",
+            b"\x02\x00\xff\xff",
+            b"\x05\x00" + mss(1460),
+            b"\x05\xff" + mss(1460),
+            b"\x02",
+            b"\x00" + mss(1460),
+            b"\x02\x06\xff\xff\xff\xff",
+        ]
         for options in lies:
             for six in (False, True):
                 packet = with_options(options, six=six)
@@ -280,7 +306,13 @@ def test_no_icmp_about_errors_fragments_and_crowds() -> None:
     assert too_big(icmp(8), 100)
     assert too_big(ip.ip4(bytes(100), FAR, OWN, fragment=0x2005), 100) == b""
     assert too_big(ip.ip4(bytes(100), FAR, OWN, fragment=0x2000), 100)
-    for source, destination in (("0.0.0.0", OWN), ("224.0.0.1", OWN), (FAR, "224.0.0.1"), (FAR, "255.255.255.255"), ("127.0.0.1", OWN)):
+    for source, destination in (
+        ("0.0.0.0", OWN),
+        ("224.0.0.1", OWN),
+        (FAR, "224.0.0.1"),
+        (FAR, "255.255.255.255"),
+        ("127.0.0.1", OWN),
+    ):
         assert too_big(ip.ip4(bytes(100), source, destination), 100) == b""
     for kind, answered in ((1, False), (2, False), (4, False), (127, False), (128, True), (129, True), (137, False)):
         assert bool(too_big(ip.ip6(bytes([kind]) + bytes(99), FAR6, OWN6, next_header=58), 100)) is answered

@@ -7,13 +7,13 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
-
-from headrace.dataplane.native import NONE, InUse, DataPlaneError, lib
-from headrace.dataplane.tables import DataPlane, PeerConfig, SessionConfig
-from headrace.dataplane.batch import Batch
-from headrace.model import Endpoint
 from tests.dataplane.world import REMOTE, ip4, ip4_out, world
 from tests.oracle import ip, l2tp
+
+from headrace.dataplane.batch import Batch
+from headrace.dataplane.native import NONE, DataPlaneError, InUse, lib
+from headrace.dataplane.tables import DataPlane, PeerConfig, SessionConfig
+from headrace.model import Endpoint
 
 MARKER = bytes(4)
 
@@ -241,8 +241,7 @@ def test_one_clear_peer_for_one_address() -> None:
         plane.update_peer(second, config)
 
 
-def test_control_through_an_sa(
-) -> None:
+def test_control_through_an_sa() -> None:
     with world() as w:
         message = l2tp.control(7, 0, 3, 4, b"\x80\x08\0\0\0\0\0\x06")
         assert w.decap1(w.theirs.seal(l2tp.udp(message, 1701, 1701))) == ("exc_l2tp", message)
@@ -253,8 +252,7 @@ def test_control_through_an_sa(
         assert int(w.batch.desc["l2tp_remote_port"][0]) == 50123
 
 
-def test_control_of_ours(
-) -> None:
+def test_control_of_ours() -> None:
     with world() as w:
         message = l2tp.control(9, 0, 1, 2, b"\x80\x08\0\0\0\0\0\x06")
         ((status, packet),) = w.encap([message], lib.HR_KIND_L2TP, session=NONE, peer=w.peer, local_port=1701, remote_port=1701)
@@ -262,12 +260,16 @@ def test_control_of_ours(
         assert w.open_esp(packet) == message
         assert w.encap([message], lib.HR_KIND_L2TP, session=NONE, peer=5)[0][0] == "drop_no_sa"
         long = bytes(1700)
-        assert w.open_esp(w.encap([long], lib.HR_KIND_L2TP, session=NONE, peer=w.peer, local_port=1701, remote_port=1701)[0][1]) == long
+        assert (
+            w.open_esp(w.encap([long], lib.HR_KIND_L2TP, session=NONE, peer=w.peer, local_port=1701, remote_port=1701)[0][1])
+            == long
+        )
 
 
 def test_udp_checksums_inside_ipv6() -> None:
     local, remote = "2001:db8::1", "2001:db8:1::7"
     with world(remote=Endpoint.of(remote, 4500)) as w:
+
         def inner() -> bytes:
             ((status, packet),) = w.encap([ip4_out(33)])
             assert status == "ok"
@@ -278,4 +280,3 @@ def test_udp_checksums_inside_ipv6() -> None:
         datagram = inner()
         assert datagram[6:8] != b"\0\0"
         assert ip.checksum(ip.pseudo(local, remote, len(datagram), 17) + datagram) == 0
-

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from headrace.dataplane.native import NONE, lib
-from headrace.model import MppePolicy
 from tests.dataplane.world import ip4, ip4_out, world
 from tests.oracle import ip, l2tp
+
+from headrace.dataplane.native import NONE, lib
+from headrace.model import MppePolicy
 
 LCP = b"\xc0\x21\x01\x01\x00\x04"
 
@@ -104,7 +105,10 @@ def test_control_frames_are_sent_before_anything_is_open() -> None:
     with world(open4=False, open6=False, send_mru=100) as w:
         assert w.encap([LCP], lib.HR_KIND_PPP)[0][0] == "ok"
         assert [s for s, _ in w.encap([b"", b"\xc0"], lib.HR_KIND_PPP)] == ["drop_ppp_short"] * 2
-        assert [s for s, _ in w.encap([b"\xc0\x21" + bytes(100), b"\xc0\x21" + bytes(101)], lib.HR_KIND_PPP)] == ["ok", "drop_ppp_mru"]
+        assert [s for s, _ in w.encap([b"\xc0\x21" + bytes(100), b"\xc0\x21" + bytes(101)], lib.HR_KIND_PPP)] == [
+            "ok",
+            "drop_ppp_mru",
+        ]
         assert w.encap([LCP], lib.HR_KIND_PPP, session=6)[0][0] == "drop_l2tp_session"
         assert w.encap([LCP], lib.HR_KIND_PPP, session=NONE)[0][0] == "drop_l2tp_session"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
+from tests.dataplane.world import CBC, REMOTE, ip4, ip4_out, world
+from tests.oracle import esp, l2tp
 
 from headrace.dataplane.native import lib
 from headrace.dataplane.tables import PeerConfig, SessionConfig
 from headrace.model import Endpoint
-from tests.dataplane.world import CBC, REMOTE, ip4, ip4_out, world
-from tests.oracle import esp, l2tp
 
 FRAME = l2tp.ppp(0x21, ip4())
 
@@ -49,20 +50,20 @@ def inside(message: bytes) -> bytes:
 
 
 def test_data_headers_of_every_form() -> None:
-    with world() as w:
-        for with_length in (False, True):
-            for ns in (None, 0):
-                for offset in (None, 0, 1, 7):
-                    for extra in (0, 0x3000, 0x00F0, 0x0400):
-                        message = l2tp.data(
-                            1, 1, FRAME, with_length=with_length, ns=ns, offset=offset, priority=bool(extra), reserved=extra
-                        )
-                        with world() as fresh:
-                            assert fresh.decap1(fresh.theirs.seal(inside(message))) == ("ok", ip4())
+    for with_length in (False, True):
+        for ns in (None, 0):
+            for offset in (None, 0, 1, 7):
+                for extra in (0, 0x3000, 0x00F0, 0x0400):
+                    message = l2tp.data(
+                        1, 1, FRAME, with_length=with_length, ns=ns, offset=offset, priority=bool(extra), reserved=extra
+                    )
+                    with world() as fresh:
+                        assert fresh.decap1(fresh.theirs.seal(inside(message))) == ("ok", ip4())
 
 
 def test_data_headers_that_are_none() -> None:
     with world() as w:
+
         def status(message: bytes) -> str:
             return w.decap1(w.theirs.seal(inside(message)))[0]
 
@@ -78,6 +79,7 @@ def test_data_headers_that_are_none() -> None:
 
 def test_data_length_fields() -> None:
     with world() as w:
+
         def result(length: int, tail: bytes = b"") -> tuple[str, bytes]:
             return w.decap1(w.theirs.seal(inside(l2tp.data(1, 1, FRAME, length=length) + tail)))
 
@@ -102,6 +104,7 @@ def test_n093_offset_past_the_end() -> None:
 
 def test_control_headers_that_are_none() -> None:
     with world() as w:
+
         def status(message: bytes) -> str:
             return w.decap1(w.theirs.seal(inside(message)))[0]
 
@@ -138,6 +141,7 @@ def test_n078_through_the_sa_of_another() -> None:
 
 def test_n114_numbered_data() -> None:
     with world() as w:
+
         def send(ns: int | None) -> str:
             return w.decap1(w.theirs.seal(inside(l2tp.data(1, 1, FRAME, ns=ns))))[0]
 
@@ -155,6 +159,7 @@ def test_n114_numbered_data() -> None:
 
 def test_a_peer_that_begins_anew_is_believed_after_a_while() -> None:
     with world() as w:
+
         def send(ns: int) -> str:
             return w.decap1(w.theirs.seal(inside(l2tp.data(1, 1, FRAME, ns=ns))))[0]
 
@@ -174,6 +179,7 @@ def test_numbering_required() -> None:
 
 def test_the_lac_follows_the_lns() -> None:
     with world(lns=False) as w:
+
         def numbers() -> list[int | None]:
             return [l2tp.parse_data(w.open_esp(packet)).ns for _, packet in w.encap([ip4_out()] * 2)]
 
@@ -214,7 +220,14 @@ def test_session_config_is_checked() -> None:
             {"remote_session": 0},
             {"send_mru": 67},
         ):
-            fields = {"peer": w.peer, "local_tunnel": 3, "local_session": 3, "remote_tunnel": 3, "remote_session": 3, **changes}
+            fields: dict[str, Any] = {
+                "peer": w.peer,
+                "local_tunnel": 3,
+                "local_session": 3,
+                "remote_tunnel": 3,
+                "remote_session": 3,
+                **changes,
+            }
             with pytest.raises(Exception, match="out of range"):
                 w.plane.add_session(SessionConfig(**fields))
         assert w.decap1(w.wire(ip4()), lib.HR_KIND_UDP4500)[0] == "ok"

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Network
 from typing import TYPE_CHECKING, Any
 
+from tests.oracle import esp, ip, l2tp, mppe
+
 from headrace.dataplane.batch import Batch
 from headrace.dataplane.native import NONE, lib
 from headrace.dataplane.tables import DataPlane, PeerConfig, SessionConfig
 from headrace.model import Auth, Cipher, Endpoint, MppeKeys
-from tests.oracle import esp, ip, l2tp, mppe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from headrace.model import EspKeys
 
 REMOTE = Endpoint.of("198.51.100.7", 40500)
 LOCAL = IPv4Address("203.0.113.1")
@@ -135,7 +135,7 @@ def world(
     seq_out: int = 0,
     window: int = 64,
     remote: Endpoint = REMOTE,
-    limits: dict[str, int] | None = None,
+    limits: dict[str, Any] | None = None,
     **session: Any,
 ) -> Iterator[World]:
     """Make one. `session` are fields of SessionConfig, `limits` of EspKeys."""

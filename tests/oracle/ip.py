@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 def checksum(data: bytes) -> int:
     """RFC 1071."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -43,7 +43,12 @@ def ip4(
 
 
 def ip6(
-    payload: bytes, source: str = "2001:db8:9::2", destination: str = "2001:db8:ff::7", *, next_header: int = 17, traffic: int = 0
+    payload: bytes,
+    source: str = "2001:db8:9::2",
+    destination: str = "2001:db8:ff::7",
+    *,
+    next_header: int = 17,
+    traffic: int = 0,
 ) -> bytes:
     """An IPv6 packet."""
     return (
@@ -57,7 +62,11 @@ def ip6(
 def pseudo(source: str, destination: str, length: int, protocol: int) -> bytes:
     """The pseudo-header of TCP, UDP and ICMPv6 checksums."""
     a, b = ip_address(source), ip_address(destination)
-    return a.packed + b.packed + (struct.pack("!BBH", 0, protocol, length) if a.version == 4 else struct.pack("!IxxxB", length, protocol))
+    return (
+        a.packed
+        + b.packed
+        + (struct.pack("!BBH", 0, protocol, length) if a.version == 4 else struct.pack("!IxxxB", length, protocol))
+    )
 
 
 def tcp_syn(source: str, destination: str, options: bytes, *, flags: int = 0x02) -> bytes:

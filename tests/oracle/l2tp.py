@@ -78,4 +78,6 @@ def parse_data(message: bytes) -> Data:
 
 def ppp(protocol: int, information: bytes, *, acfc: bool = False, pfc: bool = False) -> bytes:
     """A PPP frame."""
-    return (b"" if acfc else b"\xff\x03") + (bytes([protocol]) if pfc and protocol < 256 else protocol.to_bytes(2)) + information
+    return (
+        (b"" if acfc else b"\xff\x03") + (bytes([protocol]) if pfc and protocol < 256 else protocol.to_bytes(2)) + information
+    )

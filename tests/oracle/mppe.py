@@ -66,7 +66,7 @@ class Sender:
         """The MPPE header and ciphertext of a frame from its protocol field on."""
         count, self.count = self.count, (self.count + 1) % 4096
         if self.stateless:
-            return (FLUSHED | ENCRYPTED | count).to_bytes(2) + rc4(self.key.change()).update(frame)
+            return (FLUSHED | ENCRYPTED | count).to_bytes(2) + bytes(rc4(self.key.change()).update(frame))
         flag = count & 0xFF == 0xFF
         flushed, self.reset = self.reset or self.first_flushed, False
         self.first_flushed = False
