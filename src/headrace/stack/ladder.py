@@ -30,7 +30,7 @@ from headrace.ppp import events as ppp_events
 from headrace.ppp.config import AuthAccept, AuthReject, LinkConfig
 from headrace.ppp.link import Link
 from headrace.stack import events
-from headrace.stack.mtu import TCP_IP4, inner_mtu
+from headrace.stack.mtu import MPPE, TCP_IP4, inner_mtu
 from headrace.stack.tables import PeerEntry, SessionEntry, TableFull, Tables
 from headrace.stack.timers import Timers
 
@@ -575,6 +575,8 @@ class Ladder:
     def _link_config(self, peer: Peer) -> LinkConfig:
         """The link's configuration with sizes that fit this peer's path and transforms."""
         link = self.config.link
+        # An MRU counts what MPPE puts in front of a packet: where it may come up, there is room for it on top.
+        mppe = MPPE if link.encryption is not Encryption.OFF else 0
         if peer.ike is None:
             room = self.config.path_mtu - (60 if peer.record.remote.address.version == 6 else 40) - 16
         else:
@@ -584,10 +586,16 @@ class Ladder:
                 peer.cipher,
                 peer.auth,
                 udp_encap=peer.entry is not None and peer.entry.udp_encap,
-                mppe=link.encryption is not Encryption.OFF,
+                mppe=mppe > 0,
                 numbered=self.config.l2tp.sequencing,
             )
-        return replace(link, mru=min(link.mru, room), max_send_mru=min(link.max_send_mru, room))
+        return replace(link, mru=min(link.mru, room) + mppe, max_send_mru=min(link.max_send_mru, room) + mppe)
+
+    def _size(self, session: Session, send_mru: int) -> None:
+        """Settle how large an inner packet to the peer may be, and what TCP is told of it."""
+        record = session.record
+        record.mtu = min(send_mru - (MPPE if record.mppe else 0), self.config.link.max_send_mru)
+        self._update(session, send_mru=send_mru, mss4=self._mss(record.mtu))
 
     def _on_ppp(self, session: Session, event: ppp_events.PppEvent, now: float) -> None:
         record = session.record
@@ -618,9 +626,11 @@ class Ladder:
                 self._tables.set_mppe(record.index, event.receive)
                 self._tables.set_mppe(record.index, event.send)
                 record.mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
+                self._size(session, session.entry.send_mru)
             case ppp_events.MppeDown():
                 self._tables.close_mppe(record.index)
                 record.mppe = ""
+                self._size(session, session.entry.send_mru)
             case ppp_events.MppeFlush():
                 self._tables.flush_mppe(record.index)
             case ppp_events.Ipv4Up():

@@ -22,7 +22,8 @@ _INNER_UDP = 8
 _L2TP = 6
 _L2TP_NUMBERS = 4
 _PPP = 4
-_MPPE = 4
+MPPE = 4
+"""Octets that MPPE takes of a PPP information field: its header, and the protocol number it wraps (RFC 3078 section 3)."""
 TCP_IP4 = 40
 """IPv4 and TCP headers without options: what lies between MTU and MSS."""
 
@@ -39,5 +40,5 @@ def inner_mtu(
     icv = 16 if cipher is Cipher.AES_GCM16 else _ICV[auth]
     text = path_mtu - outer - _ESP_HEADER - _IV[cipher] - icv
     text -= text % _BLOCK[cipher]
-    inside = _INNER_UDP + _L2TP + (_L2TP_NUMBERS if numbered else 0) + _PPP + (_MPPE if mppe else 0)
+    inside = _INNER_UDP + _L2TP + (_L2TP_NUMBERS if numbered else 0) + _PPP + (MPPE if mppe else 0)
     return text - _ESP_TRAILER - inside
