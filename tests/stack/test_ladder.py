@@ -154,6 +154,8 @@ def test_encryption_policies_meet(server: Encryption, client: Encryption, outcom
     assert world.run(60, until=lambda: bool(dialler.of(events.SessionUp)) and bool(gateway.of(events.SessionUp)))
     record = gateway.ladder.sessions()[0]
     entry = gateway.tables.sessions[record.index]
+    assert record.mtu == dialler.ladder.sessions()[0].mtu == 1400, "1400 inner octets pass, with and without MPPE"
+    assert entry.mss4 == 1360
     if outcome == "mppe":
         assert record.mppe == "128-bit stateless"
         theirs = dialler.ladder.sessions()[0].index

@@ -602,14 +602,8 @@ class Ladder:
         match event:
             case ppp_events.LcpUp():
                 record.rungs[Rung.LCP] = now
-                self._update(
-                    session,
-                    send_acfc=event.send_acfc,
-                    send_pfc=event.send_pfc,
-                    send_mru=event.send_mru,
-                    mss4=event.send_mru - TCP_IP4,
-                )
-                record.mtu = event.send_mru
+                self._update(session, send_acfc=event.send_acfc, send_pfc=event.send_pfc)
+                self._size(session, event.send_mru)
             case ppp_events.AuthRequest():
                 record.username = printable(event.username)
                 self._events.put(events.AuthNeeded(record, event))
