@@ -207,7 +207,17 @@ class AccountStore:
             )
 
     def static_addresses(self) -> frozenset[int]:
-        """The addresses that accounts have for themselves, as numbers. Costs one row to read unless something has changed."""
+        """The addresses that accounts have for themselves, as numbers. Costs one row to read unless something has changed.
+
+        A store that cannot be read now gives what it gave last: nobody got this far without it.
+        """
+        try:
+            return self._static_addresses()
+        except StoreError:
+            with self._lock:
+                return self._static[1]
+
+    def _static_addresses(self) -> frozenset[int]:
         with self._read() as db:
             generation = int(db.scalar(select(schema.meta.c.number).where(schema.meta.c.key == "generation")) or 0)
             with self._lock:

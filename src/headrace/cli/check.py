@@ -10,6 +10,7 @@ from headrace.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, print_
 from headrace.cli.exits import OK, SYSTEM
 
 if TYPE_CHECKING:
+    from headrace.shell.certcheck import Advice
     from headrace.shell.clients import Outlook
     from headrace.shell.config import GatewayConfig
     from headrace.shell.hostcheck import Finding
@@ -25,7 +26,8 @@ def check(
     Every mistake is one line, FILE:LINE: KEY: reason; remedy, and the exit code 2. What only this machine lacks (a port in use, a right) is
     exit code 3.
     """
-    from headrace.shell.build import gateway_ike
+    from headrace.shell.build import gateway_ike, wall_clock
+    from headrace.shell.certcheck import advise
     from headrace.shell.clients import outlook
     from headrace.shell.config import load_config
     from headrace.shell.hostcheck import check_host
@@ -33,11 +35,12 @@ def check(
     loaded = load_config(config)
     ike = gateway_ike(loaded)
     clients = outlook(loaded, ike.proposals, ike.esp_proposals)
+    advice = advise(ike.certificate.chain[0], wall_clock()) if ike.certificate is not None else None
     findings = check_host(loaded, running=_running(loaded)) if host else []
     if json:
-        print_json(_plain(loaded, clients, findings))
+        print_json(_plain(loaded, advice, clients, findings))
     else:
-        _print(loaded, clients, findings)
+        _print(loaded, advice, clients, findings)
     return SYSTEM if findings else OK
 
 
@@ -53,10 +56,16 @@ def _running(config: GatewayConfig) -> bool:
     return True
 
 
-def _print(config: GatewayConfig, clients: list[Outlook], findings: list[Finding]) -> None:
+def _print(config: GatewayConfig, advice: Advice | None, clients: list[Outlook], findings: list[Finding]) -> None:
     print(f"{config.path}: good")
     for warning in config.warnings:
         print(f"  warning: {warning}")
+    if advice is not None:
+        for warning in advice.warnings:
+            print(f"  warning: {config.ike.certificate} {warning}")
+        print(
+            f"\ncertificate of {', '.join(advice.names) or advice.subject}: good until {advice.until:%Y-%m-%d}; clients must dial one of these"
+        )
     methods = " and ".join(method.value for method in config.ike.auth) or "nothing: L2TP in clear"
     print(f"\nmachines prove themselves by {methods}; users by {', '.join(config.ppp.auth)}")
     sizes = [f"{pool.name} ({sum(len(r) for r in pool.ranges)})" for pool in config.network.pools]
@@ -74,12 +83,13 @@ def _print(config: GatewayConfig, clients: list[Outlook], findings: list[Finding
             print(f"  {finding}")
 
 
-def _plain(config: GatewayConfig, clients: list[Outlook], findings: list[Finding]) -> dict[str, Any]:
+def _plain(config: GatewayConfig, advice: Advice | None, clients: list[Outlook], findings: list[Finding]) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
         "file": str(config.path),
-        "warnings": list(config.warnings),
+        "warnings": [*config.warnings, *(f"certificate {text}" for text in (advice.warnings if advice is not None else ()))],
+        "certificate": asdict(advice) if advice is not None else None,
         "machine_auth": [method.value for method in config.ike.auth],
         "user_auth": [method.value for method in config.ppp.auth],
         "policy": config.gateway.policy.value,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from headrace.cli.exits import CommandError
+from headrace.cli.exits import SYSTEM, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 DEFAULT_CONFIG: Final = Path("/etc/headrace/gateway.toml")
 
@@ -28,6 +29,19 @@ MaybeConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """What this machine does not give to a gateway or a client that starts is exit code 3; a wrong configuration stays 2."""
+    from headrace.errors import ConfigError, HeadraceError
+
+    try:
+        yield
+    except ConfigError:
+        raise
+    except HeadraceError as error:
+        raise CommandError(str(error), code=SYSTEM) from None
 
 
 def print_json(data: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from headrace.cli.common import password_from, refuse_secret, secret_from_file
+from headrace.cli.common import password_from, refuse_secret, secret_from_file, starting
 from headrace.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -217,7 +217,8 @@ def dial(
     config = replace(config, password=password_from(password_file, "HEADRACE_PASSWORD", f"Password for {user}"))
     from headrace.shell import client
 
-    return client.run(config)
+    with starting():
+        return client.run(config)
 
 
 def _psk(path: Path | None, *, has_certificate: bool) -> bytes | None:

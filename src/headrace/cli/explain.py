@@ -70,7 +70,7 @@ def _find(what: str) -> NumberRecord | list[Explanation]:
             record = number_of(ras)
         except KeyError:
             continue
-        if record.name == constant:
+        if constant and record.name == constant:
             return record
     near = difflib.get_close_matches(slug, list(reasons()), n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`headrace explain --list` shows them all"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli.common import DEFAULT_CONFIG, ConfigOption
+from headrace.cli.common import DEFAULT_CONFIG, ConfigOption, starting
 
 
 def serve(
@@ -27,4 +27,5 @@ def serve(
     loaded = load_config(config)
     if log_json:
         loaded = replace(loaded, log=replace(loaded.log, json=True))
-    return gateway.run(loaded)
+    with starting():
+        return gateway.run(loaded)
