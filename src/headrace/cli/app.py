@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from typing import TYPE_CHECKING
 
 import typer
+from typer.main import get_command
 
 from headrace.cli import account, check, control, demo, dial, exits, explain, pki, serve
 from headrace.errors import ConfigError, HeadraceError
 from headrace.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # typer brings its parser along in some versions and borrows click's in others; its exceptions are found through the one it exports.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -76,9 +78,15 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+@cache
+def _command() -> Callable[..., object]:
+    """The parser, made once: a process that runs many command lines (a test) need not make it anew."""
+    return get_command(app)
+
+
 def _run(arguments: Sequence[str]) -> int:
     try:
-        result = app(args=list(arguments), prog_name="headrace", standalone_mode=False)
+        result = _command()(args=list(arguments), prog_name="headrace", standalone_mode=False)
     except _UsageError as error:
         return _usage(error)
     except _ParserError as error:

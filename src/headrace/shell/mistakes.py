@@ -31,7 +31,7 @@ class Mistake:
         return f"{self.file}:{self.line}: {self.key}: {self.reason}{remedy}"
 
 
-class ConfigMistakes(ConfigError):  # noqa: N818 - several of them
+class ConfigMistakes(ConfigError):
     """A configuration cannot be used. Its text has one line for each mistake."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
