@@ -96,10 +96,11 @@ static void add_sa(struct side *s, uint32_t spi, int outbound, uint32_t *index)
 	struct hr_sa_config sa = {.spi = spi,
 				  .peer = s->peer,
 				  .outbound = (uint8_t)outbound,
-				  .cipher = HR_CIPHER_AES_GCM16,
-				  .enc_key_len = 20,
+				  .cipher = HR_CIPHER_NULL,
+				  .auth = HR_AUTH_HMAC_SHA1_96,
+				  .auth_key_len = 20,
 				  .replay_window = outbound ? 0 : 4096};
-	memset(sa.enc_key, (int)spi, sizeof sa.enc_key);
+	memset(sa.auth_key, (int)spi, sizeof sa.auth_key);
 	CHECK(hr_sa_add(s->dp, &sa, index) == 0);
 	if (outbound)
 		CHECK(hr_sa_use(s->dp, *index) == 0);

@@ -240,12 +240,12 @@ def test_n089_the_outer_link_goes_down_and_comes_back() -> None:
 def test_n089_a_full_socket_pauses_the_tun_and_loses_little(encap: bool) -> None:
     """A shaped outer link, small buffers: EAGAIN is the rule, and TCP gets what the link gives."""
     with tunnel(encap=encap) as (left, right):
-        left.ns.run(["tc", "qdisc", "add", "dev", "out", "root", "tbf", "rate", "200mbit", "burst", "32kb", "limit", "4mb"])
+        left.ns.run(["tc", "qdisc", "add", "dev", "out", "root", "tbf", "rate", "40mbit", "burst", "32kb", "limit", "4mb"])
         for entry in left.listener.sockets:
             for sock in (entry.natt, entry.raw):
                 assert sock is not None
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-        transfer(left, right, str(RIGHT4), 4 << 20)
+        transfer(left, right, str(RIGHT4), 3 << 20)
         stats = left.engine.stats()
         assert stats["eagain" if encap else "enobufs"] > 0
         assert stats["paused"] > 0

@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pyroute2 import IPRoute
-
 from headrace.errors import HeadraceError, Slug
+from headrace.shell.netlink import with_netlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -157,8 +156,9 @@ def open_listener(
     clear_l2tp: bool = False,
     raw_esp: bool = True,
     dont_fragment: bool = False,
+    workers: int = 1,
 ) -> Listener:
-    """Open everything that belongs to one local address; a port of 0 lets the kernel choose.
+    """Open everything that belongs to one local address, for so many workers; a port of 0 lets the kernel choose.
 
     With ``dont_fragment`` outer packets carry DF, and what does not fit the path is lost and counted (``emsgsize``); without, the
     kernel cuts them into fragments. Raises ``ListenError``.
@@ -178,7 +178,7 @@ def open_listener(
         for sock in opened:
             sock.close()
         raise
-    return Listener(
+    listener = Listener(
         address=address,
         ike_port=ike.getsockname()[1],
         natt_port=natt.getsockname()[1],
@@ -189,6 +189,12 @@ def open_listener(
         dont_fragment=dont_fragment,
         sockets=[WorkerSockets(natt, raw, clear)],
     )
+    try:
+        listener.provide(workers)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def expand_addresses(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
@@ -210,8 +216,8 @@ def expand_addresses(addresses: Iterable[IPAddress]) -> tuple[IPAddress, ...]:
 def host_addresses(version: int) -> list[IPAddress]:
     """Every address of one family (4 or 6) that an interface of this host has, in the order of the interfaces."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    with IPRoute() as ip:
-        texts = [message.get("IFA_LOCAL") or message.get("IFA_ADDRESS") for message in ip.get_addr(family=family)]
+    found = with_netlink(lambda ip: list(ip.get_addr(family=family)))
+    texts = [message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS") for message in found]
     return [ipaddress.ip_address(text) for text in texts if text]
 
 

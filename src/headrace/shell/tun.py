@@ -15,10 +15,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from headrace.errors import HeadraceError
+from headrace.shell.netlink import with_netlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -128,11 +128,14 @@ class Tun:
         return bytes(made[:16]).rstrip(b"\0").decode()
 
     def _prepare(self) -> int:
-        with IPRoute() as ip:
+        def exchange(ip: Any) -> int:
             index = int(ip.link_lookup(ifname=self.name)[0])
             ip.link("set", index=index, mtu=self.mtu, txqlen=_QUEUE_LENGTH)
             if self.vnet:
                 ip.link("set", index=index, gso_max_segs=MAX_SEGMENTS)
+            return index
+
+        index = with_netlink(exchange)
         # The tunnel has no neighbours to ask: router solicitations and the like would only be dropped packets.
         for key in ("autoconf", "accept_ra", "router_solicitations"):
             with suppress(OSError):  # a kernel without IPv6, or /proc read-only
@@ -156,25 +159,33 @@ class Tun:
         """
         if mtu is not None and not MIN_MTU <= mtu <= self.mtu:
             raise ValueError(f"an MTU of {mtu}: the device was made for {MIN_MTU} to {self.mtu}")
-        with IPRoute() as ip:
-            try:
-                if mtu is not None:
-                    ip.link("set", index=self.index, mtu=mtu)
-                ip.link("set", index=self.index, state="up")
-                if address is not None:
-                    self._address(ip, address, peer)
-                for network in networks:
-                    ip.route("replace", dst=str(network), oif=self.index, family=_family(network))
-            except NetlinkError as error:
-                raise TunError(f"{self.name}: the kernel refuses to set up the device: {error}") from error
+        try:
+            with_netlink(lambda ip: self._configure(ip, address, peer, networks, mtu))
+        except NetlinkError as error:
+            raise TunError(f"{self.name}: the kernel refuses to set up the device: {error}") from error
         if forwarding:
             _switch_forwarding_on()
 
-    def _address(self, ip: Any, address: IPAddress, peer: IPAddress | None) -> None:
-        # The same address again, after a link went and came, is no error.
-        more = {} if peer is None else {"local": str(address)}
-        shown = address if peer is None else peer
-        ip.addr("replace", index=self.index, address=str(shown), prefixlen=shown.max_prefixlen, family=_family(shown), **more)
+    def _configure(
+        self,
+        ip: Any,
+        address: IPAddress | None,
+        peer: IPAddress | None,
+        networks: Iterable[IPv4Network | IPv6Network],
+        mtu: int | None,
+    ) -> None:
+        if mtu is not None:
+            ip.link("set", index=self.index, mtu=mtu)
+        ip.link("set", index=self.index, state="up")
+        if address is not None:
+            shown = address if peer is None else peer
+            more = {} if peer is None else {"local": str(address)}
+            # "replace": the same address again, after a link went and came, is no error.
+            ip.addr(
+                "replace", index=self.index, address=str(shown), prefixlen=shown.max_prefixlen, family=_family(shown), **more
+            )
+        for network in networks:
+            ip.route("replace", dst=str(network), oif=self.index, family=_family(network))
 
     def up(self) -> None:
         """Bring the link up (again)."""
@@ -185,8 +196,7 @@ class Tun:
         self._set("down")
 
     def _set(self, state: str) -> None:
-        with IPRoute() as ip:
-            ip.link("set", index=self.index, state=state)
+        with_netlink(lambda ip: ip.link("set", index=self.index, state=state))
 
     def close(self) -> None:
         """Take the device away. The workers must not use it any more."""
