@@ -350,6 +350,17 @@ uint32_t hr_crypt_block(const struct hr_crypt_key *key); /* the text must be a m
 int hr_crypt_seal(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_batch *batch);
 int hr_crypt_open(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_batch *batch);
 
+/* MPPE alone, the same way. A stream is one direction of one session; it belongs to the thread of the call. `outbound` does not
+ * matter: RC4 is its own inverse. NULL: *error says why. */
+struct hr_crypt_mppe;
+struct hr_crypt_mppe *hr_crypt_mppe_new(const struct hr_mppe_config *config, int *error);
+void hr_crypt_mppe_free(struct hr_crypt_mppe *stream); /* wipes; NULL is nothing */
+/* Each descriptor covers what MPPE encrypts: protocol and information of a PPP frame; desc.session is an index into streams.
+ * Packets of one stream are worked in the order of the batch, each at the next coherency count; desc.seq comes back as the MPPE
+ * header of the packet (16 bits: A, D, count). No two packets may overlap. 0, HR_E_ARGUMENT, HR_E_DESCRIPTOR: then nothing was
+ * touched. */
+int hr_crypt_mppe(struct hr_crypt_mppe *const *streams, uint32_t n_streams, struct hr_batch *batch);
+
 /* Tables. */
 struct hr_dp *hr_dp_new(const struct hr_dp_config *config);
 void hr_dp_free(struct hr_dp *dp);	       /* no thread may be using it; keys are wiped */
