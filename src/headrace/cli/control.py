@@ -37,12 +37,10 @@ def status(socket: SocketOption = None, config: MaybeConfigOption = None, json: 
     if json:
         print_json(found)
         return 0
-    plain = {name: value for name, value in found.items() if not isinstance(value, dict | list)}
-    facts((name.replace("_", " "), value) for name, value in plain.items())
     facts(
-        (name.replace("_", " "), ", ".join(map(str, value)))
+        (name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else value)
         for name, value in found.items()
-        if isinstance(value, list) and name != "warnings"
+        if not isinstance(value, dict) and name != "warnings"
     )
     for name, value in found.items():
         if isinstance(value, dict) and value:
