@@ -28,7 +28,7 @@ from headrace.ike.message import Header, TooManyPayloads, emit_message, parse_ch
 from headrace.ike.payloads import BadProposal, Fragment, Notify, UnsupportedDoi, UnsupportedSituation
 from headrace.ike.peer import Peer
 from headrace.ike.phase1 import Phase1
-from headrace.ike.refusal import Drop, Refuse
+from headrace.ike.refusal import Drop, Refuse, notify_for
 from headrace.ike.schedule import Schedule
 from headrace.ike.throttle import Throttle
 from headrace.model import Datagram, Endpoint, Failure, IPAddress, Rand
@@ -36,11 +36,6 @@ from headrace.wire import Malformed
 
 _IKEV2_INIT = 34
 _NO_COOKIE = bytes(COOKIE_OCTETS)
-_SA_NOTIFIES = {
-    UnsupportedDoi: NotifyType.DOI_NOT_SUPPORTED,
-    UnsupportedSituation: NotifyType.SITUATION_NOT_SUPPORTED,
-    BadProposal: NotifyType.BAD_PROPOSAL_SYNTAX,
-}
 _Prefix: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network | IPAddress
 
 
@@ -311,7 +306,7 @@ class IkeEndpoint(Core[IkeEvent]):
             self._refuse_clear(received, refusal, now)
             return
         except (UnsupportedDoi, UnsupportedSituation, BadProposal) as error:
-            self._refuse_clear(received, Refuse(_SA_NOTIFIES[type(error)], Slug.IKE_MALFORMED, str(error)), now)
+            self._refuse_clear(received, Refuse(notify_for(error), Slug.IKE_MALFORMED, str(error)), now)
             return
         except Malformed as error:
             self._malformed(received, error, now)

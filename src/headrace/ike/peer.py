@@ -33,7 +33,7 @@ from headrace.ike.natt import NO_NAT, NatVerdict
 from headrace.ike.payloads import Fragment
 from headrace.ike.phase1 import Phase1
 from headrace.ike.quick_mode import QuickInitiator, QuickMode, QuickResponder, Selectors
-from headrace.ike.refusal import Drop, Refuse
+from headrace.ike.refusal import Drop, Refuse, notify_for
 from headrace.model import Endpoint, Failure
 from headrace.wire import Malformed
 
@@ -448,10 +448,7 @@ class Peer:
         try:
             responder.begin(received, opened, now)
         except Malformed as error:
-            notify = (
-                NotifyType.BAD_PROPOSAL_SYNTAX if error.field in {"proposal", "transform"} else NotifyType.PAYLOAD_MALFORMED
-            )
-            self._refuse_quick(phase1, Refuse(notify, Slug.IKE_MALFORMED, str(error)), now)
+            self._refuse_quick(phase1, Refuse(notify_for(error), Slug.IKE_MALFORMED, str(error)), now)
         except Refuse as refusal:
             self._refuse_quick(phase1, refusal, now)
         else:
@@ -465,7 +462,7 @@ class Peer:
         except Refuse as refusal:
             self._refused_answer(mode, refusal, now)
         except Malformed as error:
-            self._refused_answer(mode, Refuse(NotifyType.PAYLOAD_MALFORMED, Slug.IKE_MALFORMED, str(error)), now)
+            self._refused_answer(mode, Refuse(notify_for(error), Slug.IKE_MALFORMED, str(error)), now)
         else:
             self._heard(received, now)
 

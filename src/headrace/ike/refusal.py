@@ -8,7 +8,9 @@ from typing import Final
 
 from headrace.errors import PeerError, Slug
 from headrace.ike.constants import NotifyType
+from headrace.ike.payloads import BadProposal, UnsupportedDoi, UnsupportedSituation
 from headrace.model import Failure
+from headrace.wire import Malformed
 
 DROPS: Final = MappingProxyType(
     {
@@ -62,6 +64,16 @@ class Refuse(PeerError):
         """Counter, where the negotiation goes on: a message in clear proves nothing and ends nothing."""
 
 
+def notify_for(error: Malformed) -> NotifyType:
+    """What a peer is told of a message that could not be read."""
+    return next((notify for kind, notify in _NOTIFY_FOR if isinstance(error, kind)), NotifyType.PAYLOAD_MALFORMED)
+
+
+_NOTIFY_FOR: Final = (
+    (UnsupportedDoi, NotifyType.DOI_NOT_SUPPORTED),
+    (UnsupportedSituation, NotifyType.SITUATION_NOT_SUPPORTED),
+    (BadProposal, NotifyType.BAD_PROPOSAL_SYNTAX),
+)
 _LISTED: Final = 8
 """Items that a text for a person lists."""
 
