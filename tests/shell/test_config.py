@@ -551,6 +551,8 @@ def test_n207_no_encryption_at_all_is_refused(folder: Path, encryption: str) -> 
     assert "may cross in clear text" in only(folder, text + GOOD).reason
     config = load(folder, text.replace("true\n", "true\ninsecure_lab_mode = true\n") + GOOD)
     assert any("insecure_lab_mode" in w for w in config.warnings)
+    assert config.clear_text
+    assert not load(folder, GOOD).clear_text
 
 
 def test_n207_lab_mode_needs_no_ipsec(folder: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import sqlite3
 import stat
 import threading
 import time
@@ -148,7 +149,7 @@ class AccountStore:
         """Turn what a database can do wrong into a reason and a remedy."""
         try:
             yield
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error) as error:  # the driver's own come from statements at connecting
             raise _store_error(error, self.database) from None
         except ValueError as error:
             raise StoreError(f"{self.database} holds what cannot be: {error}", "restore it from a backup") from None
@@ -431,8 +432,11 @@ def _on_connect(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _store_error(error: SQLAlchemyError, database: Path) -> StoreError:
-    text = str(error.orig) if isinstance(error, DatabaseError) and error.orig is not None else type(error).__name__
+def _store_error(error: SQLAlchemyError | sqlite3.Error, database: Path) -> StoreError:
+    if isinstance(error, DatabaseError) and error.orig is not None:
+        text = str(error.orig)
+    else:
+        text = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
     low = text.lower()
     if isinstance(error, IntegrityError):
         return StoreError("another change came between", "try again")

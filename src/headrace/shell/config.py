@@ -258,6 +258,12 @@ class GatewayConfig:
     warnings: tuple[str, ...] = ()
     """One line each, to be logged at every start and shown in ``status``."""
 
+    @property
+    def clear_text(self) -> bool:
+        """Whether users' traffic may cross without any encryption; then the log says so every minute."""
+        required = self.ppp.encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
+        return self.gateway.allow_clear_l2tp and not required
+
 
 def load_config(path: Path) -> GatewayConfig:
     """Read a configuration file. Raises ``ConfigError``, whose text has one line for every mistake."""

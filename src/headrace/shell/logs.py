@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -75,7 +76,7 @@ class EventLog:
         self._level = _LEVELS[level]
         self._limit = RateLimit(rate)
         self._clock = clock
-        self._colour = not as_json and (stream.isatty() if colour is None else colour)
+        self._colour = not as_json and (stream.isatty() and "NO_COLOR" not in os.environ if colour is None else colour)
 
     def __call__(self, event: Event) -> None:
         """Write one event."""
