@@ -191,20 +191,20 @@ static void events(struct hr_engine *engine, struct hr_batch *batch)
 	while (batch->n + 64 <= HR_BATCH_MAX && (n = hr_dp_events(engine->dp, event, 64)) > 0)
 		for (int i = 0; i < n; i++)
 			batch->desc[batch->n++] = (struct hr_desc){
-				.status = (uint8_t)event[i].type,
-				.sa = event[i].sa,
-				.session = event[i].session,
-				.peer = event[i].peer,
-				.cookie = (uint32_t)event[i].cookie,
-				.remote = event[i].remote,
-				.seq = event[i].seq,
+			    .status = (uint8_t)event[i].type,
+			    .sa = event[i].sa,
+			    .session = event[i].session,
+			    .peer = event[i].peer,
+			    .cookie = (uint32_t)event[i].cookie,
+			    .remote = event[i].remote,
+			    .seq = event[i].seq,
 			};
 }
 
 int hr_engine_exceptions(struct hr_engine *engine, struct hr_batch *batch, uint32_t slot_size)
 {
 	uint64_t used = 0;
-	if (batch->arena_len < slot_size || slot_size == 0)
+	if (slot_size == 0 || batch->arena_len < slot_size || batch->arena_len > UINT32_MAX)
 		return HR_E_ARGUMENT;
 	batch->n = 0;
 	pthread_mutex_lock(&engine->lock);

@@ -429,7 +429,7 @@ struct hr_engine_config {
 	uint32_t batch;		 /* packets a round, at most HR_BATCH_MAX */
 	uint32_t exception_slots; /* of the ring to the control plane */
 	uint16_t mtu;		 /* of the TUN */
-	uint8_t tun_vnet_hdr;	 /* the TUN was opened with IFF_VNET_HDR */
+	uint8_t tun_vnet_hdr;	 /* bit 0: the TUN was opened with IFF_VNET_HDR, bit 1: its kernel knows UDP segmentation */
 	uint8_t udp_gso;	 /* use UDP segmentation offload where the kernel has it */
 	int event_fd;		 /* eventfd that is written when exceptions wait; -1 = none */
 };

@@ -134,8 +134,9 @@ void hr_outbox_init(struct hr_outbox *outbox, struct hr_dp *dp, const struct hr_
 /* Send the packets (HR_OK, HR_KIND_SEND_*) of a batch from descriptor `from` on. batch->n when all are done; less when a socket
  * is full: call again with that number when it has room. What the kernel refuses becomes HR_DROP_SOCKET and is counted. */
 uint32_t hr_outbox_send(struct hr_outbox *outbox, struct hr_batch *batch, uint32_t from, uint64_t now_ns);
-/* Give up what remains from `from` on for the socket that is full. */
+/* Give up what remains from `from` on for the socket that is full; hr_outbox_abandon() for all sockets. */
 void hr_outbox_drop(struct hr_outbox *outbox, struct hr_batch *batch, uint32_t from);
+void hr_outbox_abandon(struct hr_outbox *outbox, struct hr_batch *batch, uint32_t from);
 
 /* --- TUN -------------------------------------------------------------------------------------------------------------- */
 

@@ -402,3 +402,10 @@ void hr_outbox_drop(struct hr_outbox *outbox, struct hr_batch *batch, uint32_t f
 			refuse(outbox, &batch->desc[i]);
 	outbox->blocked = -1;
 }
+
+void hr_outbox_abandon(struct hr_outbox *outbox, struct hr_batch *batch, uint32_t from)
+{
+	for (uint32_t i = from; i < batch->n; i++)
+		if (batch->desc[i].status == HR_OK)
+			refuse(outbox, &batch->desc[i]);
+}

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "wipe.h"
+
 enum { ALIGN = 64, SKIP = 0xffffffff };
 
 struct record {
@@ -92,6 +94,8 @@ static int oldest(struct hr_ring *ring, struct record *record, uint64_t *tail)
 
 static void advance(struct hr_ring *ring, const struct record *record, uint64_t tail)
 {
+	/* There may have been a password in it. */
+	hr_erase(ring->memory + (tail & (ring->size - 1)) + sizeof *record, record->size - sizeof *record);
 	uint64_t popped = atomic_load_explicit(&ring->popped[record->origin], memory_order_relaxed);
 	atomic_store_explicit(&ring->popped[record->origin], popped + record->size, memory_order_relaxed);
 	atomic_store_explicit(&ring->tail, tail + record->size, memory_order_release);

@@ -250,6 +250,8 @@ static void *run(void *argument)
 		if (w->deadline_ns && now_ns() >= w->deadline_ns)
 			resume(w, 1);
 	}
+	if (w->deadline_ns)
+		hr_outbox_abandon(&w->outbox, &w->tx, w->pending);
 	close(w->epoll);
 	w->epoll = -1;
 	atomic_store_explicit(&w->running, 0, memory_order_release);
