@@ -246,6 +246,33 @@ def test_n211_impossible_value(accounts: AccountStore) -> None:
         accounts.find("alice")
 
 
+def test_n211_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"cannot open .* run it as the gateway's user"):
+        AccountStore(tmp_path / "file" / "a.db", tmp_path / "a.key")
+    (tmp_path / "dir").mkdir()
+    with pytest.raises(StoreError, match=r"cannot open|is not a file"):
+        AccountStore(tmp_path / "dir", tmp_path / "a.key")
+    with pytest.raises(StoreError, match=r"a\.key: Not a directory; run it as"):
+        AccountStore(tmp_path / "a.db", tmp_path / "file" / "a.key")
+
+
+def test_n211_read_only(accounts: AccountStore) -> None:
+    accounts.add_user("alice", "secret")
+    with accounts._engine.connect() as db:
+        db.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="cannot be written to"):
+        accounts.remove_user("alice")
+    assert accounts.user("alice").name == "alice"
+
+
+def test_static_addresses_of_a_store_that_fails_are_the_last_known(accounts: AccountStore) -> None:
+    accounts.add_user("alice", "secret", address=IPv4Address("10.0.0.7"))
+    before = accounts.static_addresses()
+    run_sql(accounts.database, "DROP TABLE meta")
+    assert accounts.static_addresses() == before
+
+
 def test_key_file_lost_changed_or_open_to_others(accounts: AccountStore) -> None:
     key = accounts.key_file.read_text()
     accounts.key_file.write_text("00" * 32)
