@@ -244,7 +244,7 @@ def test_n089_a_full_socket_pauses_the_tun_and_loses_little(encap: bool) -> None
         for entry in left.listener.sockets:
             for sock in (entry.natt, entry.raw):
                 assert sock is not None
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         transfer(left, right, str(RIGHT4), 3 << 20)
         stats = left.engine.stats()
         assert stats["eagain" if encap else "enobufs"] > 0
