@@ -69,6 +69,7 @@ static const struct row {
      {
 	 .des_cbc_encrypt = {"bitslice256", hr_des_cbc_encrypt_avx2},
 	 .des_cbc_decrypt = {"bitslice256", hr_des_cbc_decrypt_avx2},
+	 .rc4 = {"avx2 x32", hr_rc4_avx2},
      }},
     {HR_LEVEL_AVX512,
      0,

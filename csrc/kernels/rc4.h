@@ -18,6 +18,6 @@ struct hr_rc4_job;
 
 typedef void hr_rc4_fn(const struct hr_rc4_job *job, uint32_t n);
 
-hr_rc4_fn hr_rc4_portable;
+hr_rc4_fn hr_rc4_portable, hr_rc4_avx2;
 
 #endif
