@@ -609,7 +609,9 @@ def test_a_tun_that_takes_nothing_costs_packets_not_the_worker() -> None:
             left.tun.put(udp_packet(bytes(1300)))
             sent += 1
             assert sent < 20_000
-        while not right.tun.quiet():
+        stats = right.engine.stats
+        wait_for(lambda: stats()["tun_packets_out"] + right.plane.dropped()["drop_tun_write"] == sent)
+        while not right.tun.quiet(0):
             right.tun.packet()
         left.tun.put(udp_packet(b"after"))
         assert right.tun.packet() == udp_packet(b"after")
