@@ -41,7 +41,7 @@ class FakeTables:
         self.sessions: dict[int, SessionEntry] = {}
         self.mppe: dict[tuple[int, bool], MppeKeys] = {}
         self.flushed: list[int] = []
-        self.received: dict[int, int] = {}
+        self.carried: dict[int, tuple[int, int]] = {}
         self._max_peers = max_peers
         self._max_sessions = max_sessions
         self._index = itertools.count(10)
@@ -114,8 +114,9 @@ class FakeTables:
         assert index in self.sas
         return 0
 
-    def session_received(self, index: int) -> int:
-        return self.received.get(index, 0)
+    def session_packets(self, index: int) -> tuple[int, int]:
+        assert index in self.sessions
+        return self.carried.get(index, (0, 0))
 
 
 @dataclass

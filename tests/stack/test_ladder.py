@@ -264,3 +264,32 @@ def test_random_control_packets_never_disturb_a_session() -> None:
     assert len(gateway.ladder.sessions()) == 1
     assert replace(gateway.tables.sessions[index]).open4
     assert isinstance(gateway.tables, FakeTables)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds", "slug"),
+    [({"idle_timeout": 60.0}, 75, Slug.IDLE_TIMEOUT), ({"session_timeout": 90.0}, 95, Slug.SESSION_TIMEOUT)],
+)
+def test_a_session_ends_when_its_time_is_over(settings: dict[str, float], seconds: float, slug: Slug) -> None:
+    world = World()
+    gateway = world.gateway(**settings)
+    client = world.client()
+    world.dial(client)
+    assert world.run(30, until=lambda: bool(gateway.of(events.SessionUp)))
+    began = world.now
+    assert world.run(200, until=lambda: bool(gateway.of(events.SessionDown)))
+    assert world.now - began < seconds
+    assert slug in [f.slug for f in failures(gateway)]
+
+
+def test_traffic_keeps_an_idle_timeout_away() -> None:
+    world = World()
+    gateway = world.gateway(idle_timeout=60.0)
+    client = world.client()
+    world.dial(client)
+    assert world.run(30, until=lambda: bool(gateway.of(events.SessionUp)))
+    index = gateway.ladder.sessions()[0].index
+    for count in range(1, 20):
+        gateway.tables.carried[index] = (0, count)
+        world.run(30)
+    assert not gateway.of(events.SessionDown)

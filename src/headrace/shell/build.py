@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headrace.esp import proposal as esp_proposal
 from headrace.ike import proposal as ike_proposal
@@ -14,6 +14,10 @@ from headrace.shell.credentials import load_certificate, load_verifier
 
 if TYPE_CHECKING:
     from headrace.shell.config import DialConfig, GatewayConfig
+
+
+_PATIENCE: Final = 45.0
+"""Sum of the waits of one IKE message, in units of the first: 1 + 1.8 + 1.8^2 + ... So IKE, which knows why, gives up before the call."""
 
 
 def wall_clock() -> datetime:
@@ -109,6 +113,7 @@ def client_ike(config: DialConfig) -> IkeConfig:
         fragmentation=config.fragmentation,
         dpd_delay=config.dpd_delay,
         dpd_timeout=config.dpd_timeout,
+        retransmit_base=min(1.0, config.timeout / _PATIENCE),
         keylog=config.keylog_dir is not None,
     )
 

@@ -218,7 +218,7 @@ class SessionRecord:
             mppe=record.mppe,
             mtu=record.mtu,
             since=wall + max(record.rungs.values(), default=record.peer.since),
-            rungs=rung_seconds(record.rungs),
+            rungs=rung_seconds({**record.peer.rungs, **record.rungs}),
             local_tunnel=record.local_tunnel,
             local_session=record.local_session,
             remote_tunnel=record.remote_tunnel,

@@ -12,7 +12,7 @@ import secrets
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 EXIT_OK: Final = 0
 _SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that peers have to answer before the process ends all the same."""
+_REMIND: Final = 60.0
+"""Seconds between reminders of a gateway without encryption."""
 _MAX_WAITING: Final = 1024
 """Proofs waiting for the store. Beyond that the answer is a refusal: a flood of guesses must not pile up."""
 
@@ -62,7 +64,8 @@ class Gateway:
         self._emit = emit
         self._stop = asyncio.Event()
         self._stop_reason = "asked to stop"
-        self._wall = time.time() - asyncio.get_running_loop().time()
+        self._since = time.time()
+        self._wall = self._since - asyncio.get_running_loop().time()
         self._resources = AsyncExitStack()
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,8 +84,17 @@ class Gateway:
                     cpu=cpu_level(),
                 )
             )
-            await self._stop.wait()
+            await self._until_stopped()
             await self._close()
+
+    async def _until_stopped(self) -> None:
+        """Wait for the end; where user data may pass unencrypted, say so every minute, for nobody should forget it."""
+        while self.config.clear_text:
+            self._emit(out.Notice(time=time.time(), text="user data may pass unencrypted: IPsec and MPPE are both off (lab mode)"))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), _REMIND)
+                return
+        await self._stop.wait()
 
     def stop(self, reason: str) -> None:
         """End politely; ``run`` returns when the peers have been told."""
@@ -144,6 +156,8 @@ class Gateway:
                 allow_clear=section.allow_clear_l2tp,
                 keylog=self._keylog is not None,
                 mss_clamp=config.network.mss_clamp,
+                idle_timeout=config.ppp.idle_timeout,
+                session_timeout=config.ppp.session_timeout,
             ),
             ids.allocator(),
             secrets.token_bytes,
@@ -286,7 +300,7 @@ class Gateway:
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "since": out.timestamp(self._wall),
+            "since": out.timestamp(self._since),
             "policy": self.config.gateway.policy.value,
             "listen": [str(listener.address) for listener in self._listeners],
             "kernels": cpu_level(),

@@ -113,9 +113,10 @@ class EngineTables:
         """See ``Tables``."""
         return self._plane.sa_stats(index).packets
 
-    def session_received(self, index: int) -> int:
+    def session_packets(self, index: int) -> tuple[int, int]:
         """See ``Tables``."""
-        return self._plane.session_stats(index).rx_packets
+        stats = self._plane.session_stats(index)
+        return stats.rx_packets, stats.tx_packets
 
     def session_stats(self, index: int) -> SessionStats:
         """What a session has carried."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeAlias
 
-from headrace.core import Outbox
+from headrace.core import Outbox, earliest
 from headrace.errors import LocalError, Slug
 from headrace.ike import events as ike_events
 from headrace.ike.endpoint import IkeEndpoint
@@ -58,6 +58,10 @@ class LadderConfig:
     """Seconds that a peer without any session is kept."""
     l2tp_timeout: float = 40.0
     """Seconds from IPsec to the first session."""
+    idle_timeout: float = 0.0
+    """Seconds without an inner packet either way until a session is ended; 0 is off."""
+    session_timeout: float = 0.0
+    """Seconds that a session may last; 0 is off."""
     allow_clear: bool = False
     """L2TP without IPsec is served."""
     max_clear_peers: int = 256
@@ -74,8 +78,10 @@ class Session:
     link: Link
     entry: SessionEntry
     peer: Peer
-    received: int = 0
-    """Inner packets at the last look."""
+    carried: tuple[int, int] = (0, 0)
+    """Inner packets in and out at the last look."""
+    used: float = 0.0
+    """When packets were last seen to have passed, to the precision of a look."""
     failure: Failure | None = None
     rejected: Failure | None = None
     """What the last proof was refused for: what counts when the client then gives up by itself."""
@@ -284,6 +290,9 @@ class Ladder:
                 case "linger":
                     if (peer := self._peers.get(handle)) is not None:
                         self._linger_over(peer, now)
+                case "limit":
+                    if (session := self._sessions.get(handle)) is not None:
+                        self._limit(session, now)
                 case "activity":
                     if (peer := self._peers.get(handle)) is not None:
                         self._look_at_traffic(peer, now)
@@ -633,6 +642,8 @@ class Ladder:
                 self._open4(session, event)
                 if not record.up:
                     record.up = True
+                    session.used = now
+                    self._limit(session, now)
                     self._events.put(events.SessionUp(record))
             case ppp_events.Ipv4Down():
                 self._update(session, open4=False)
@@ -668,7 +679,8 @@ class Ladder:
             return
         del self._session_by_index[record.index]
         del peer.sessions[record.local_tunnel, record.local_session]
-        self._timers.set(("ppp", record.handle), None)
+        for kind in ("ppp", "limit"):
+            self._timers.set((kind, record.handle), None)
         self._send_frames(session)
         self._packets.put(events.ReleaseSession(record.index))
         self._timers.set(("linger", peer.record.handle), now + self.config.peer_linger)
@@ -740,6 +752,23 @@ class Ladder:
             self._packets.put(events.ReleasePeer(peer.index))
         self._events.put(events.PeerDown(peer.record, failure))
 
+    def _limit(self, session: Session, now: float) -> None:
+        """End a session whose time is over, or look again when it may be."""
+        config, record = self.config, session.record
+        over = record.rungs[Rung.NETWORK] + config.session_timeout if config.session_timeout else None
+        idle = session.used + config.idle_timeout if config.idle_timeout else None
+        failure = None
+        if over is not None and now >= over:
+            failure = Failure(Slug.SESSION_TIMEOUT, f"{config.session_timeout:g} s are over")
+        elif idle is not None and now >= idle:
+            failure = Failure(Slug.IDLE_TIMEOUT, f"no packet for {config.idle_timeout:g} s")
+        if failure is None:
+            self._timers.set(("limit", record.handle), earliest((over, idle)))
+            return
+        session.failure = session.failure or failure
+        session.link.close(failure, now)
+        self._touch("ppp", record.handle)
+
     # --- signs of life ----------------------------------------------------------------------------------------------------------------
 
     def _look_at_traffic(self, peer: Peer, now: float) -> None:
@@ -749,13 +778,14 @@ class Ladder:
             if peer.ike is not None:
                 self._ike.esp_activity(peer.ike, now)
         for (tunnel, _), session in peer.sessions.items():
-            received = self._tables.session_received(session.record.index)
-            if received != session.received:
-                session.received = received
+            carried = self._tables.session_packets(session.record.index)
+            if carried[0] != session.carried[0]:
                 peer.l2tp.saw_data(tunnel, now)
                 session.link.saw_data(now)
                 self._touch("ppp", session.record.handle)
                 self._touch("l2tp", peer.record.handle)
+            if carried != session.carried:
+                session.carried, session.used = carried, now
         self._timers.set(("activity", peer.record.handle), now + _ACTIVITY_INTERVAL)
 
 

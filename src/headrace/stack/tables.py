@@ -107,5 +107,5 @@ class Tables(Protocol):
     def sa_packets(self, index: int) -> int:
         """Good packets that an SA has carried: the sign of life for DPD."""
 
-    def session_received(self, index: int) -> int:
-        """Inner packets that a session has brought in: the sign of life for Hello and LCP echo."""
+    def session_packets(self, index: int) -> tuple[int, int]:
+        """Inner packets that a session has brought in and taken out: signs of life, and of use."""
