@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from tests.ike.harness import CLIENT, SERVER, Pair, Side, config, seeded
 
 from headrace.errors import Slug
 from headrace.ike import events
@@ -13,9 +16,17 @@ from headrace.ike.constants import Exchange, NotifyType, PayloadType
 from headrace.ike.context import Received
 from headrace.ike.endpoint import IkeEndpoint
 from headrace.ike.message import Chain, Header, emit_message, parse_chain
-from headrace.ike.payloads import Hash, Identification, NatOriginalAddress, Nonce, Notify, Proposal, SecurityAssociation, Transform
+from headrace.ike.payloads import (
+    Hash,
+    Identification,
+    NatOriginalAddress,
+    Nonce,
+    Notify,
+    Proposal,
+    SecurityAssociation,
+    Transform,
+)
 from headrace.model import Datagram, Endpoint
-from tests.ike.harness import CLIENT, SERVER, Pair, Side, config, seeded
 
 HERE = Endpoint(CLIENT, 500)
 THERE = Endpoint(SERVER, 500)
@@ -49,7 +60,9 @@ def phase1_transform(
 
 def phase1_sa(rows: Sequence[tuple[int, int, int, int]], method: int = 1) -> SecurityAssociation:
     """Rows are cipher, bits, hash, group."""
-    return SecurityAssociation((Proposal(1, 1, b"", tuple(phase1_transform(n, *row, method) for n, row in enumerate(rows, 1))),))
+    return SecurityAssociation(
+        (Proposal(1, 1, b"", tuple(phase1_transform(n, *row, method) for n, row in enumerate(rows, 1))),)
+    )
 
 
 def message_1(sa: bytes, vendors: Sequence[bytes] = (), *, cookie: bytes = b"initiate", extra: Payloads = ()) -> bytes:
@@ -113,7 +126,9 @@ def esp_sa(*transforms: Transform, spi: bytes = b"\x11\x22\x33\x44", protocol: i
 class Script:
     """Past main mode by our own initiator, then by hand."""
 
-    def __init__(self, client: IkeConfig | None = None, server: IkeConfig | None = None, *, client_nat: bool = False, seed: int = 1) -> None:
+    def __init__(
+        self, client: IkeConfig | None = None, server: IkeConfig | None = None, *, client_nat: bool = False, seed: int = 1
+    ) -> None:
         quiet = config(dpd_delay=0.0)
         self.pair = Pair(client or quiet, server or quiet, client_nat=client_nat, seed=seed)
         self.handle = self.pair.dial()
@@ -127,7 +142,7 @@ class Script:
         self._mapped = self.server.last(events.PeerUp)
 
     @property
-    def server_peer(self):
+    def server_peer(self) -> Any:
         return self.server.ike._peers[self._mapped.peer]
 
     def say(self, data: bytes, *, remote: Endpoint | None = None) -> list[bytes]:
@@ -140,7 +155,9 @@ class Script:
             (PayloadType.IDENTIFICATION, Identification.of_address(SERVER, protocol, server_port).emit()),
         ]
 
-    def payloads(self, sa: SecurityAssociation | bytes, *, ids: Payloads | None = None, extra: Payloads = ()) -> list[tuple[int, bytes]]:
+    def payloads(
+        self, sa: SecurityAssociation | bytes, *, ids: Payloads | None = None, extra: Payloads = ()
+    ) -> list[tuple[int, bytes]]:
         body = sa if isinstance(sa, bytes) else sa.emit()
         return [
             (PayloadType.SA, body),

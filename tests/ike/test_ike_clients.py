@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from tests.ike.harness import PSK, Pair, config
+from tests.ike.script import Gateway, Script, clear, esp_sa, esp_transform, message_1, notify_of, phase1_sa
 
 from headrace.errors import Slug
 from headrace.esp.proposal import TIERS as ESP_TIERS
-from headrace.ike import events, vendor
+from headrace.ike import events, informational, vendor
+from headrace.ike.attributes import Life
+from headrace.ike.config import IkeConfig
 from headrace.ike.constants import Exchange, NotifyType, PayloadType
-from headrace.ike.payloads import Identification, NatOriginalAddress, SecurityAssociation, VendorId
-from headrace.ike.phase1_offer import read_all
+from headrace.ike.payloads import Identification, NatOriginalAddress, SecurityAssociation, Transform, VendorId
+from headrace.ike.phase1_offer import Offer, read_all
 from headrace.ike.phase2_offer import read_all as read_all_esp
 from headrace.ike.proposal import TIERS as IKE_TIERS
 from headrace.model import Auth, Cipher
-from tests.ike.harness import PSK, config
-from tests.ike.script import Gateway, Script, clear, esp_sa, esp_transform, message_1, notify_of, phase1_sa
 
 AES, TRIPLE, DES = 7, 5, 1
 MD5, SHA1, SHA256, SHA384, SHA512 = 1, 2, 4, 5, 6
@@ -36,7 +41,15 @@ APPLE = [
     *((AES, 128, h, 2) for h in (SHA1, MD5)),
     *((TRIPLE, 0, h, 2) for h in (SHA1, MD5)),
 ]
-APPLE_VENDORS = [vendor.RFC_3947, bytes.fromhex("4df37928e9fc4fd1b3262170d515c662"), vendor.NAT_T_03, vendor.NAT_T_02, vendor.NAT_T_02N, vendor.FRAGMENTATION_MAIN, vendor.DPD]
+APPLE_VENDORS = [
+    vendor.RFC_3947,
+    bytes.fromhex("4df37928e9fc4fd1b3262170d515c662"),
+    vendor.NAT_T_03,
+    vendor.NAT_T_02,
+    vendor.NAT_T_02N,
+    vendor.FRAGMENTATION_MAIN,
+    vendor.DPD,
+]
 ANDROID = [
     *((AES, 256, h, 2) for h in (SHA384, SHA512, SHA256, SHA1, MD5)),
     *((AES, 128, h, 2) for h in (SHA256, SHA1, MD5)),
@@ -57,13 +70,11 @@ XP_VENDORS = [NT5 + bytes.fromhex("00000004"), vendor.FRAGMENTATION, vendor.NAT_
 CLIENTS = {"windows": WINDOWS, "apple": APPLE, "android": ANDROID, "nm": NETWORK_MANAGER, "xp": XP}
 
 
-def tier(name: str, **changes: object):
-    from dataclasses import replace
-
-    return replace(config(), proposals=IKE_TIERS[name], esp_proposals=ESP_TIERS[name], **changes)
+def tier(name: str, **changes: Any) -> IkeConfig:
+    return replace(config(**changes), proposals=IKE_TIERS[name], esp_proposals=ESP_TIERS[name])
 
 
-def test_windows_message_1_is_as_long_as_recorded_ones():
+def test_windows_message_1_is_as_long_as_recorded_ones() -> None:
     assert len(message_1(phase1_sa(WINDOWS).emit(), WINDOWS_VENDORS)) == 384
 
 
@@ -80,7 +91,7 @@ def test_windows_message_1_is_as_long_as_recorded_ones():
         ("xp", "legacy", "3DES, SHA-1, MODP-2048"),
     ],
 )
-def test_first_choice_of_each_client(client, policy, agreed):
+def test_first_choice_of_each_client(client: str, policy: str, agreed: str) -> None:
     gateway = Gateway(tier(policy))
     offered = phase1_sa(CLIENTS[client])
     (answer,) = gateway.hear(message_1(offered.emit()))
@@ -93,8 +104,11 @@ def test_first_choice_of_each_client(client, policy, agreed):
     assert gateway.ike.stats().half_open == 1
 
 
-@pytest.mark.parametrize(("client", "policy", "hint"), [("windows", "modern", "compatible"), ("android", "compatible", "legacy"), ("xp", "compatible", "legacy")])
-def test_refusal_names_the_policy_that_would_do(client, policy, hint):
+@pytest.mark.parametrize(
+    ("client", "policy", "hint"),
+    [("windows", "modern", "compatible"), ("android", "compatible", "legacy"), ("xp", "compatible", "legacy")],
+)
+def test_refusal_names_the_policy_that_would_do(client: str, policy: str, hint: str) -> None:
     gateway = Gateway(tier(policy))
     (answer,) = gateway.hear(message_1(phase1_sa(CLIENTS[client]).emit()))
     assert notify_of(answer) is NotifyType.NO_PROPOSAL_CHOSEN
@@ -112,21 +126,27 @@ def test_refusal_names_the_policy_that_would_do(client, policy, hint):
         ([], [vendor.DPD]),
     ],
 )
-def test_vendor_ids_of_the_answer(vendors, answered):
+def test_vendor_ids_of_the_answer(vendors: Any, answered: Any) -> None:
     (answer,) = Gateway().hear(message_1(phase1_sa([(AES, 256, SHA1, 14)]).emit(), vendors))
     assert [item.data for item in clear(answer)[1].all(PayloadType.VENDOR_ID, VendorId)] == answered
 
 
 @pytest.mark.parametrize(
     ("vendors", "name"),
-    [(WINDOWS_VENDORS, "Windows (MS NT5 9)"), (APPLE_VENDORS, "Apple"), (XP_VENDORS, "Windows (MS NT5 4)"), ([b"?"], ""), ([NT5], "Windows (MS NT5 0)")],
+    [
+        (WINDOWS_VENDORS, "Windows (MS NT5 9)"),
+        (APPLE_VENDORS, "Apple"),
+        (XP_VENDORS, "Windows (MS NT5 4)"),
+        ([b"?"], ""),
+        ([NT5], "Windows (MS NT5 0)"),
+    ],
 )
-def test_who_it_may_be(vendors, name):
+def test_who_it_may_be(vendors: Any, name: str) -> None:
     assert vendor.describe(vendors) == name
 
 
 @pytest.mark.parametrize("nat", [False, True])
-def test_windows_quick_mode(nat):
+def test_windows_quick_mode(nat: bool) -> None:
     script = Script(client_nat=nat)
     script.nonce = b"w" * 48
     rows = [(12, 256), (12, 128), (3, None)]
@@ -139,7 +159,9 @@ def test_windows_quick_mode(nat):
     (chosen,) = read_all_esp(chain.one(PayloadType.SA, SecurityAssociation))
     assert (chosen.label, chosen.number) == (f"AES-256, SHA-1, {'UDP-encapsulated ' if nat else ''}transport mode", 1)
     assert chosen.transform == sa.proposals[0].transforms[0]
-    assert [raw.body for raw in chain.items if raw.type == PayloadType.IDENTIFICATION] == [body for _, body in script.identities()]
+    assert [raw.body for raw in chain.items if raw.type == PayloadType.IDENTIFICATION] == [
+        body for _, body in script.identities()
+    ]
     seen = [item.address for item in chain.all(PayloadType.NAT_OA, NatOriginalAddress)]
     assert [str(address) for address in seen] == (["198.51.100.7", "192.0.2.1"] if nat else [])
     assert script.finish(answer) == []
@@ -150,7 +172,7 @@ def test_windows_quick_mode(nat):
     assert script.server.last(events.InstallSa).remote_selector_port == 1701
 
 
-def test_windows_with_optional_encryption_sends_five_and_gets_none_of_the_weak():
+def test_windows_with_optional_encryption_sends_five_and_gets_none_of_the_weak() -> None:
     script = Script()
     rows = [(12, 256), (12, 128), (3, None), (2, None), (11, None)]
     sa = esp_sa(*(esp_transform(1, kind, bits=bits, kilobytes=250_000) for kind, bits in rows))
@@ -161,9 +183,7 @@ def test_windows_with_optional_encryption_sends_five_and_gets_none_of_the_weak()
     weak.refused(weak.payloads(only_null), NotifyType.NO_PROPOSAL_CHOSEN, Slug.ESP_NO_PROPOSAL)
 
 
-def test_windows_hangs_up():
-    from headrace.ike import informational
-
+def test_windows_hangs_up() -> None:
     script = Script()
     answer = script.answer_of(script.ask(script.payloads(esp_sa(esp_transform()))))
     script.finish(answer)
@@ -174,7 +194,7 @@ def test_windows_hangs_up():
     assert script.server.ike.stats().peers == 0
 
 
-def test_apple_from_an_ephemeral_port():
+def test_apple_from_an_ephemeral_port() -> None:
     script = Script(client_nat=True)
     sa = esp_sa(esp_transform(mode=4))
     answer = script.answer_of(script.ask(script.payloads(sa, ids=script.identities(client_port=54321))))
@@ -182,13 +202,13 @@ def test_apple_from_an_ephemeral_port():
     assert script.server.last(events.InstallSa).remote_selector_port == 54321
 
 
-def test_any_port_of_the_client():
+def test_any_port_of_the_client() -> None:
     script = Script()
     script.finish(script.answer_of(script.ask(script.payloads(esp_sa(esp_transform()), ids=script.identities(client_port=0)))))
     assert script.server.last(events.InstallSa).remote_selector_port == 0
 
 
-def test_no_identities_mean_the_addresses():
+def test_no_identities_mean_the_addresses() -> None:
     script = Script()
     answer = script.answer_of(script.ask(script.payloads(esp_sa(esp_transform()), ids=[])))
     assert not answer.chain.all(PayloadType.IDENTIFICATION, Identification)
@@ -196,7 +216,7 @@ def test_no_identities_mean_the_addresses():
     assert script.server.last(events.InstallSa).remote_selector_port == 0
 
 
-def test_gateway_behind_a_nat_is_named_by_its_public_address():
+def test_gateway_behind_a_nat_is_named_by_its_public_address() -> None:
     script = Script(client_nat=True)
     ids = [
         (PayloadType.IDENTIFICATION, Identification.of_address(script.pair.client_address, 17, 1701).emit()),
@@ -205,7 +225,7 @@ def test_gateway_behind_a_nat_is_named_by_its_public_address():
     script.answer_of(script.ask(script.payloads(esp_sa(esp_transform(mode=4)), ids=ids)))
 
 
-def test_xp_quick_mode():
+def test_xp_quick_mode() -> None:
     script = Script(config(dpd_delay=0.0, esp="3des-sha1"), tier("legacy", dpd_delay=0.0), client_nat=True)
     sa = esp_sa(*(esp_transform(1, 3, bits=None, auth=auth, mode=61444, kilobytes=250_000) for auth in (1, 2)))
     answer = script.answer_of(script.ask(script.payloads(sa)))
@@ -215,12 +235,7 @@ def test_xp_quick_mode():
 
 @pytest.mark.parametrize("client", list(CLIENTS))
 @pytest.mark.parametrize("esp", ["aes256-sha1", "aes128-sha1", "3des-sha1", "aes256-sha256"])
-def test_each_client_connects_under_legacy(client, esp):
-    from headrace.ike.phase1_offer import Offer  # the same rows, through our own initiator
-    from headrace.ike.attributes import Life
-    from headrace.ike.payloads import Transform
-    from tests.ike.harness import Pair
-    from dataclasses import replace
+def test_each_client_connects_under_legacy(client: str, esp: str) -> None:
 
     proposals = [Offer(1, Transform(1, 1, b""), c, b, h, 1, g, Life()).proposal for c, b, h, g in CLIENTS[client]]
     mine = replace(config(esp=esp), proposals=tuple(p for p in proposals if p), psk_for=lambda _r: PSK)

@@ -9,9 +9,9 @@ import warnings
 from pathlib import Path
 
 import pytest
+from tests.ike.harness import Pair, cert_config, config
 
 from headrace.ike import events
-from tests.ike.harness import Pair, cert_config, config
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -25,13 +25,15 @@ TSHARK = shutil.which("tshark")
 def packets(pair: Pair) -> list[IP]:
     found = []
     for _, _, d in pair.wire:
-        marker = b"\0\0\0\0" if 4500 in {d.local.port, d.remote.port} or d.local.port >= 40000 or d.remote.port >= 40000 else b""
+        marker = (
+            b"\0\0\0\0" if 4500 in {d.local.port, d.remote.port} or d.local.port >= 40000 or d.remote.port >= 40000 else b""
+        )
         port = 4500 if marker else 500
         found.append(IP(src=str(d.local.address), dst=str(d.remote.address)) / UDP(sport=port, dport=port) / (marker + d.data))
     return found
 
 
-def test_scapy_reads_the_messages_in_clear():
+def test_scapy_reads_the_messages_in_clear() -> None:
     pair = Pair().connect()
     for number, (_, _, d) in enumerate(pair.wire[:4]):
         packet = ISAKMP(d.data)
@@ -43,7 +45,7 @@ def test_scapy_reads_the_messages_in_clear():
 
 @pytest.mark.skipif(TSHARK is None, reason="tshark is not installed")
 @pytest.mark.parametrize("kind", ["psk", "nat", "cert", "pfs"])
-def test_tshark_reads_everything(tmp_path: Path, kind: str):
+def test_tshark_reads_everything(tmp_path: Path, kind: str) -> None:
     if kind == "cert":
         pair = Pair(cert_config("client", keylog=True), cert_config("server")).connect()
     elif kind == "pfs":

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from tests.ike.harness import Pair, config, retell, seeded
 
 from headrace.errors import Slug
-from headrace.ike import events, informational
+from headrace.ike import events, informational, vendor
 from headrace.ike.constants import NotifyType
 from headrace.ike.dpd import DeadPeerDetection, Questions, Verdict
-from tests.ike.harness import Pair, config, seeded
+from headrace.ike.message import Header, emit_message, parse_chain
+from headrace.model import Datagram
 
 
-def test_asking():
+def test_asking() -> None:
     dpd = DeadPeerDetection(seeded(1), 0.0)
     assert dpd.sequence < 2**31
     assert dpd.deadline(0, 120) is None
@@ -23,22 +25,33 @@ def test_asking():
     while (verdict := dpd.tick(now, 30, 120)) is not Verdict.GONE:
         assert verdict is Verdict.ASK
         times.append(now)
-        now = dpd.deadline(30, 120)
+        now = dpd.deadline(30, 120) or 0.0
     assert times == [30, 60, 90, 120] and now == 150
     assert dpd.sequence == first + 4
     dpd.alive(150)
     assert dpd.deadline(30, 120) == 180
 
 
-@pytest.mark.parametrize(("last", "number", "good"), [(None, 0, True), (7, 7, True), (7, 8, True), (7, 6, False), (7, 2**32 - 1, False), (2**32 - 1, 0, True), (7, 7 + 65537, False)])
-def test_which_questions_are_believed(last, number, good):
+@pytest.mark.parametrize(
+    ("last", "number", "good"),
+    [
+        (None, 0, True),
+        (7, 7, True),
+        (7, 8, True),
+        (7, 6, False),
+        (7, 2**32 - 1, False),
+        (2**32 - 1, 0, True),
+        (7, 7 + 65537, False),
+    ],
+)
+def test_which_questions_are_believed(last: int | None, number: int, good: bool) -> None:
     questions = Questions()
     if last is not None:
         assert questions.accept(last)
     assert questions.accept(number) is good
 
 
-def test_live_peers_stay():
+def test_live_peers_stay() -> None:
     quick = config(dpd_delay=5.0, dpd_timeout=20.0)
     pair = Pair(quick, quick).connect()
     pair.run(300)
@@ -47,7 +60,7 @@ def test_live_peers_stay():
     assert "ike_dpd" not in pair.client.drops() + pair.server.drops()
 
 
-def test_dead_peers_go():
+def test_dead_peers_go() -> None:
     quick = config(dpd_delay=10.0, dpd_timeout=40.0)
     pair = Pair(config(dpd_delay=0.0), quick).connect()
     peer = pair.server_peer()
@@ -64,7 +77,7 @@ def test_dead_peers_go():
     assert pair.server.ike.deadline() is None
 
 
-def test_esp_counts_as_life():
+def test_esp_counts_as_life() -> None:
     quick = config(dpd_delay=10.0, dpd_timeout=40.0)
     pair = Pair(config(dpd_delay=0.0), quick).connect()
     begin = len(pair.wire)
@@ -74,7 +87,7 @@ def test_esp_counts_as_life():
     assert len(pair.wire) == begin
 
 
-def test_switched_off():
+def test_switched_off() -> None:
     off = config(dpd_delay=0.0)
     pair = Pair(off, off).connect()
     begin = len(pair.wire)
@@ -82,8 +95,7 @@ def test_switched_off():
     assert len(pair.wire) == begin
 
 
-def test_peer_that_never_showed_the_vendor_id_is_not_asked():
-    from headrace.ike import vendor
+def test_peer_that_never_showed_the_vendor_id_is_not_asked() -> None:
     from tests.ike.test_ike_natt import only
 
     pair = Pair(config(dpd_delay=0.0), config(dpd_delay=5.0), tap=only(vendor.RFC_3947))
@@ -94,10 +106,9 @@ def test_peer_that_never_showed_the_vendor_id_is_not_asked():
     assert len(pair.wire) == begin
 
 
-def strip_dpd(_now, right, d):
+def strip_dpd(_now: float, right: bool, d: Datagram) -> Datagram | None:
+
     from headrace.ike import vendor
-    from headrace.ike.message import Header, emit_message, parse_chain
-    from tests.ike.harness import retell
 
     if right and d.data[8:16] == bytes(8):
         chain = parse_chain(d.data[16], d.data[28:], padded=False)
@@ -106,7 +117,7 @@ def strip_dpd(_now, right, d):
     return d
 
 
-def test_questions_and_answers_on_the_wire():
+def test_questions_and_answers_on_the_wire() -> None:
     pair = Pair(config(dpd_delay=0.0), config(dpd_delay=0.0)).connect()
     client = pair.client.ike._peers[pair.handle]
     best = client.ikes[0]
@@ -116,7 +127,7 @@ def test_questions_and_answers_on_the_wire():
     assert pair.client.drops() == ["ike_dpd"], "the data plane's clock did not ask, so the answer is not expected"
 
 
-def test_without_phase1_a_new_one_is_made():
+def test_without_phase1_a_new_one_is_made() -> None:
     quick = config(dpd_delay=20.0, dpd_timeout=60.0)
     pair = Pair(quick, quick).connect()
     for side, peer in ((pair.client, pair.handle), (pair.server, pair.server_peer())):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.ike.harness import Pair, cert_config
 
 from headrace.ike import events
 from headrace.ike.fragment import Reassembly, split
@@ -12,7 +16,7 @@ from headrace.ike.limits import FRAGMENT_LIFE, MAX_MESSAGE_OCTETS
 from headrace.ike.message import Header, parse_chain
 from headrace.ike.payloads import Fragment
 from headrace.ike.refusal import Drop
-from tests.ike.harness import Pair, cert_config
+from headrace.model import Datagram
 
 
 def pieces(datagrams: list[bytes]) -> list[Fragment]:
@@ -20,7 +24,7 @@ def pieces(datagrams: list[bytes]) -> list[Fragment]:
 
 
 @given(st.binary(max_size=3000), st.integers(60, 1400), st.randoms(use_true_random=False))
-def test_what_is_split_is_joined_in_any_order(body, size, dice):
+def test_what_is_split_is_joined_in_any_order(body: bytes, size: int, dice: random.Random) -> None:
     message = Header(b"i" * 8, b"r" * 8, 5, 2, 1, 0, 28 + len(body)).emit() + body
     datagrams = split(message, 7, size)
     assert all(len(d) <= size and int.from_bytes(d[24:28], "big") == len(d) for d in datagrams)
@@ -48,7 +52,7 @@ def reassembly() -> Reassembly:
     return Reassembly(lambda _octets: True)
 
 
-def test_a_repeated_fragment_never_replaces_the_first():
+def test_a_repeated_fragment_never_replaces_the_first() -> None:
     box = reassembly()
     box.add(fragment(1, data=b"first"), 0)
     with pytest.raises(Drop):
@@ -64,7 +68,7 @@ def test_a_repeated_fragment_never_replaces_the_first():
         [fragment(3), fragment(2, last=True)],
     ],
 )
-def test_contradictions_discard_the_message(sequence):
+def test_contradictions_discard_the_message(sequence: Any) -> None:
     box = reassembly()
     box.add(sequence[0], 0)
     with pytest.raises(Drop):
@@ -73,14 +77,14 @@ def test_contradictions_discard_the_message(sequence):
 
 
 @pytest.mark.parametrize("bad", [fragment(0), fragment(1, data=b"")])
-def test_fragments_that_mean_nothing(bad):
+def test_fragments_that_mean_nothing(bad: Fragment) -> None:
     box = reassembly()
     with pytest.raises(Drop):
         box.add(bad, 0)
     assert box.deadline() is None
 
 
-def test_bounds():
+def test_bounds() -> None:
     box = reassembly()
     box.add(fragment(1, key=1), 0)
     box.add(fragment(1, key=2), 1)
@@ -94,14 +98,14 @@ def test_bounds():
     assert MAX_MESSAGE_OCTETS == 65536
 
 
-def test_no_room_at_all():
+def test_no_room_at_all() -> None:
     box = Reassembly(lambda octets: octets <= 0)
     with pytest.raises(Drop):
         box.add(fragment(1), 0)
 
 
 @pytest.mark.parametrize("size", [552, 576, 1200])
-def test_certificates_in_small_datagrams(size):
+def test_certificates_in_small_datagrams(size: int) -> None:
     client = cert_config("client", padding=60, fragment_size=size)
     server = cert_config("server", padding=60, fragment_size=size)
     pair = Pair(client, server).connect()
@@ -110,21 +114,21 @@ def test_certificates_in_small_datagrams(size):
     assert len(encrypted) > 4
 
 
-def test_only_who_can_gets_fragments():
+def test_only_who_can_gets_fragments() -> None:
     client = cert_config("client", padding=60, fragmentation=False)
     pair = Pair(client, cert_config("server", padding=60)).connect()
     assert not any(d.data[16] == 132 for _, _, d in pair.wire)
 
 
-def test_small_messages_stay_whole():
+def test_small_messages_stay_whole() -> None:
     pair = Pair(cert_config("client"), cert_config("server")).connect()
     assert not any(d.data[16] == 132 for _, _, d in pair.wire)
 
 
-def test_answer_is_repeated_when_the_fragments_come_again():
-    lost = []
+def test_answer_is_repeated_when_the_fragments_come_again() -> Any:
+    lost: list[Datagram] = []
 
-    def tap(_now, right, d):
+    def tap(_now: float, right: bool, d: Datagram) -> Datagram | None:
         if not right and d.data[16] == 132 and len(lost) < 2:
             lost.append(d)
             return None

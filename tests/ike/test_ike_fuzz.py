@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.ike.harness import CLIENT, SERVER, Pair, cert_config, config, retell, seeded
+from tests.ike.script import GOOD_PAYLOADS, Gateway, Script, esp_sa, esp_transform, message_1, phase1_sa
 
 from headrace.ike import events
 from headrace.ike.constants import PayloadType
 from headrace.ike.message import Header, emit_chain
 from headrace.model import Datagram, Endpoint
-from tests.ike.harness import CLIENT, SERVER, Pair, cert_config, config, retell, seeded
-from tests.ike.script import GOOD_PAYLOADS, Gateway, Script, esp_sa, esp_transform, message_1, phase1_sa
 
 PLAIN = config("aes256-sha1-ecp256", dpd_delay=0.0)
 
@@ -57,7 +58,7 @@ def bounded(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_mutations_of_good_datagrams_into_live_endpoints(seed):
+def test_mutations_of_good_datagrams_into_live_endpoints(seed: int) -> None:
     dice = random.Random(seed)
     pair = Pair(PLAIN, PLAIN, seed=seed, client_nat=bool(seed % 2)).connect()
     pair.client.ike.rekey_child(pair.handle, pair.now)
@@ -87,12 +88,12 @@ def test_mutations_of_good_datagrams_into_live_endpoints(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_mutations_during_a_handshake(seed):
+def test_mutations_during_a_handshake(seed: int) -> Any:
     """The handshake may fail, but nothing breaks, and a new one works."""
     dice = random.Random(seed)
     corpus: list[bytes] = [b""]
 
-    def tap(_now, _right, d):
+    def tap(_now: float, _right: bool, d: Datagram) -> Datagram | None:
         corpus.append(d.data)
         return retell(d, mutate(dice, d.data, corpus)) if dice.random() < 0.3 else d
 
@@ -114,7 +115,7 @@ def test_mutations_during_a_handshake(seed):
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), count=st.integers(1, 30))
-def test_mutations_inside_the_encryption(seed, count):
+def test_mutations_inside_the_encryption(seed: int, count: int) -> None:
     """A peer that is authenticated and malicious: its messages decrypt, and their HASH is right."""
     dice = random.Random(seed)
     script = Script(PLAIN, PLAIN)
@@ -134,7 +135,7 @@ def test_mutations_inside_the_encryption(seed, count):
 
 
 @given(data=st.binary(max_size=400), head=st.booleans())
-def test_anything_at_all(data, head):
+def test_anything_at_all(data: bytes, head: bool) -> None:
     gateway = Gateway(PLAIN)
     if head and len(data) >= 28:
         data = data[:17] + b"\x10\x02" + data[19:24] + len(data).to_bytes(4, "big") + data[28:]
@@ -144,13 +145,13 @@ def test_anything_at_all(data, head):
 
 
 @given(st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=60)), max_size=6))
-def test_any_payloads_in_message_1(extra):
+def test_any_payloads_in_message_1(extra: Any) -> None:
     gateway = Gateway(PLAIN)
     sa = phase1_sa([(7, 256, 2, 19)])
     gateway.hear(message_1(sa.emit(), extra=extra))
 
 
-def test_script_is_not_at_fault():
+def test_script_is_not_at_fault() -> None:
     script = Script(PLAIN, PLAIN)
     script.finish(script.answer_of(script.ask(GOOD_PAYLOADS(script))))
     assert script.server.all(events.ChildUp)

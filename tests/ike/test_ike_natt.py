@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
+from tests.ike.harness import CLIENT, PRIVATE, SERVER, Nat, Pair, config, retell, seeded
 
 from headrace.ike import events, natt, vendor
 from headrace.ike.constants import Exchange, PayloadType
@@ -12,7 +14,6 @@ from headrace.ike.message import Header, emit_message, parse_chain
 from headrace.ike.payloads import VendorId
 from headrace.ike.proposal import IkeHash
 from headrace.model import Datagram, Endpoint
-from tests.ike.harness import CLIENT, PRIVATE, SERVER, Nat, Pair, config, retell, seeded
 
 
 def ports(pair: Pair) -> list[tuple[int, int]]:
@@ -20,7 +21,7 @@ def ports(pair: Pair) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize(("client_nat", "server_nat"), [(True, False), (False, True), (True, True)])
-def test_port_float(client_nat, server_nat):
+def test_port_float(client_nat: bool, server_nat: bool) -> None:
     pair = Pair(client_nat=client_nat, server_nat=server_nat).connect()
     client, server = pair.client.last(events.PeerUp), pair.server.last(events.PeerUp)
     assert (client.nat_local, client.nat_remote) == (client_nat, server_nat)
@@ -37,13 +38,13 @@ def test_port_float(client_nat, server_nat):
     assert [remote for _, remote in ports(pair)] == [500, 500, 4500, 4500, 4500]
 
 
-def test_no_nat_no_float():
+def test_no_nat_no_float() -> None:
     pair = Pair().connect()
     assert set(ports(pair)) == {(500, 500)}
     assert not pair.server.all(events.InstallSa)[0].keys.udp_encap
 
 
-def only(vendor_id: bytes):
+def only(vendor_id: bytes) -> Any:
     """Leave one NAT-T vendor id in the first message, as an old client would."""
 
     def tap(_now: float, right: bool, d: Datagram) -> Datagram:
@@ -61,7 +62,7 @@ def only(vendor_id: bytes):
 
 
 @pytest.mark.parametrize("variant", natt.VARIANTS, ids=lambda v: v.vendor_id.hex()[:8])
-def test_drafts(variant):
+def test_drafts(variant: natt.Variant) -> None:
     pair = Pair(client_nat=True, tap=only(variant.vendor_id)).connect()
     answer = next(d for _, right, d in pair.wire if not right)
     chain = parse_chain(answer.data[16], answer.data[28:], padded=False)
@@ -75,17 +76,18 @@ def test_drafts(variant):
     assert mode.phase1.variant == variant
 
 
-def test_no_vendor_id_no_nat_traversal():
+def test_no_vendor_id_no_nat_traversal() -> None:
     pair = Pair(tap=only(b"")).connect()
     assert not pair.server.last(events.PeerUp).nat_remote
     third = [d for _, right, d in pair.wire if right][1]
     assert [raw.type for raw in parse_chain(third.data[16], third.data[28:], padded=False).items] == [4, 10]
 
 
-def test_mapping_changes_and_the_gateway_follows_what_is_authenticated():
+def test_mapping_changes_and_the_gateway_follows_what_is_authenticated() -> None:
     quick = config(dpd_delay=10.0)
     pair = Pair(quick, quick, client_nat=True).connect()
     peer = pair.server_peer()
+    assert pair.client_nat is not None
     pair.client_nat.forget()
     pair.run(25)
     moved = pair.server.last(events.PeerMoved)
@@ -99,7 +101,7 @@ def test_mapping_changes_and_the_gateway_follows_what_is_authenticated():
     pair.traffic()
 
 
-def test_data_plane_proves_a_new_address():
+def test_data_plane_proves_a_new_address() -> None:
     pair = Pair(client_nat=True).connect()
     peer = pair.server_peer()
     pair.server.ike.esp_moved(peer, Endpoint(CLIENT, 50000), pair.now)
@@ -110,7 +112,7 @@ def test_data_plane_proves_a_new_address():
     assert pair.client.drain()[0].remote == Endpoint(SERVER, 4500)
 
 
-def test_unauthenticated_messages_move_nobody():
+def test_unauthenticated_messages_move_nobody() -> None:
     pair = Pair(client_nat=True).connect()
     last = [d for _, right, d in pair.wire if right][-1]
     elsewhere = Endpoint.of("203.0.113.66", 4500)
@@ -121,7 +123,7 @@ def test_unauthenticated_messages_move_nobody():
     assert pair.server.drain() == []
 
 
-def test_keepalives_of_the_side_behind_a_nat_only():
+def test_keepalives_of_the_side_behind_a_nat_only() -> None:
     pair = Pair(client_nat=True).connect()
     assert pair.client.ike.keepalives(pair.now + 19.0) == []
     assert pair.client.ike.keepalives(pair.now + 21.0) == [(Endpoint(PRIVATE, 4500), Endpoint(SERVER, 4500))]
@@ -131,7 +133,7 @@ def test_keepalives_of_the_side_behind_a_nat_only():
 
 
 @pytest.mark.parametrize("who", ["client", "server", "both"])
-def test_feigned_nat(who):
+def test_feigned_nat(who: str) -> None:
     on = config(force_encapsulation=True)
     pair = Pair(on if who != "server" else config(), on if who != "client" else config()).connect()
     client, server = pair.client.last(events.PeerUp), pair.server.last(events.PeerUp)
@@ -147,7 +149,7 @@ def test_feigned_nat(who):
     assert pair.client.last(events.InstallSa).keys.udp_encap
 
 
-def test_phase1_is_renewed_on_the_floated_ports():
+def test_phase1_is_renewed_on_the_floated_ports() -> None:
     pair = Pair(client_nat=True).connect()
     before = len(pair.wire)
     pair.server.ike.rekey_peer(pair.server_peer(), pair.now)
@@ -159,7 +161,7 @@ def test_phase1_is_renewed_on_the_floated_ports():
     assert len(pair.server.ike._peers[pair.server_peer()].ikes) == 1
 
 
-def test_same_private_address_behind_two_nats():
+def test_same_private_address_behind_two_nats() -> None:
     one, two = Pair(client_nat=True, seed=1), Pair(client_nat=True, seed=2)
     two.client_nat = Nat(str(PRIVATE), "203.0.113.9")
     two.server = one.server
@@ -174,11 +176,14 @@ def test_same_private_address_behind_two_nats():
     assert one.server.ike.stats().children == 2
 
 
-def test_verdicts():
+def test_verdicts() -> None:
     here, there = Endpoint(SERVER, 500), Endpoint(CLIENT, 500)
     cookies = b"c" * 16
     good = [natt.nat_d(IkeHash.SHA1, cookies, here), natt.nat_d(IkeHash.SHA1, cookies, there)]
-    judge = lambda bodies: natt.detect(bodies, IkeHash.SHA1, cookies, here, there)  # noqa: E731
+
+    def judge(bodies: list[bytes]) -> natt.NatVerdict:
+        return natt.detect(bodies, IkeHash.SHA1, cookies, here, there)
+
     assert judge([]) == natt.NO_NAT
     assert judge(good) == natt.NatVerdict(local=False, remote=False)
     assert judge(good[:1]) == natt.NatVerdict(local=False, remote=True)
@@ -191,7 +196,7 @@ def test_verdicts():
     assert feigned[1] == good[0] and feigned[0] != good[1]
 
 
-def test_ipv6():
+def test_ipv6() -> None:
     pair = Pair()
     pair.client_address = pair.server_address = ipaddress.ip_address("2001:db8::2")
     pair.client.ike.initiate(Endpoint.of("2001:db8::2", 500), Endpoint.of("2001:db8::1", 500), pair.now)

@@ -6,7 +6,9 @@ fixed width, and the HASH is made with the hash of its curve whatever was negoti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from cryptography import x509
@@ -114,10 +116,34 @@ class CertAuthenticator:
         except CertificateRefused as error:
             raise Refuse(_NOTIFY_OF.get(error.slug, NotifyType.INVALID_CERTIFICATE), error.slug, error.detail) from error
         check_identity(identity)
-        certificate = _load(certificates[0])
-        check_named(identity, certificate)
+        with _reading("names of the certificate"):
+            certificate = x509.load_der_x509_certificate(certificates[0])
+            check_named(identity, certificate)
+            shown = subject_text(certificate) if identity.type == IdType.DER_ASN1_DN else str(identity)
         verify(key, self.method, signature, value)
-        return subject_text(certificate) if identity.type == IdType.DER_ASN1_DN else str(identity)
+        return shown
+
+
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for octets that are no proper certificate."""
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Read what a peer sent: what cannot be read raises ``Refuse``; the library's warnings about odd encodings are no news here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise Refuse(NotifyType.INVALID_CERT_ENCODING, Slug.CERT_MALFORMED, f"{what} cannot be read") from error
 
 
 def collect(chain: Chain) -> list[bytes]:
@@ -133,9 +159,12 @@ def collect(chain: Chain) -> list[bytes]:
                 f"more than {MAX_CERTIFICATE_OCTETS} octets of certificates",
             )
         if item.encoding in {CertEncoding.X509_SIGNATURE, CertEncoding.X509_KEY_EXCHANGE}:
+            with _reading("a certificate"):
+                x509.load_der_x509_certificate(item.data)
             found.append(item.data)
         elif item.encoding == CertEncoding.PKCS7:
-            found += _unwrap(item.data)
+            with _reading("PKCS #7"):
+                found += _unwrap(item.data)
         # Revocation lists and the like may stand beside certificates; the verifier has its own.
         if len(found) > MAX_CERTIFICATES:
             raise Refuse(NotifyType.INVALID_CERTIFICATE, Slug.CERT_MALFORMED, f"more than {MAX_CERTIFICATES} certificates")
@@ -147,33 +176,19 @@ def collect(chain: Chain) -> list[bytes]:
 
 
 def _unwrap(data: bytes) -> list[bytes]:
-    try:
-        certificates = load_der_pkcs7_certificates(data)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise Refuse(NotifyType.INVALID_CERT_ENCODING, Slug.CERT_MALFORMED, "PKCS #7 that cannot be read") from error
-    # The order inside is that of a set, so the end certificate is looked for: the one that issued no other.
+    """The order inside is that of a set, so the end certificate is looked for: the one that issued no other."""
+    certificates = load_der_pkcs7_certificates(data)
     issuers = {certificate.issuer for certificate in certificates if certificate.issuer != certificate.subject}
     certificates.sort(key=lambda certificate: certificate.subject in issuers or certificate.subject == certificate.issuer)
     return [certificate.public_bytes(Encoding.DER) for certificate in certificates]
 
 
-def _load(der: bytes) -> x509.Certificate:
-    try:
-        return x509.load_der_x509_certificate(der)
-    except ValueError as error:
-        raise Refuse(NotifyType.INVALID_CERT_ENCODING, Slug.CERT_MALFORMED, "a certificate that cannot be read") from error
-
-
 def check_named(identity: Identification, certificate: x509.Certificate) -> None:
     """Raises ``Refuse`` unless the certificate names the identity: as its subject, or in its subjectAltName."""
-    named = False
-    try:
-        if identity.type == IdType.DER_ASN1_DN:
-            named = certificate.subject.public_bytes() == identity.data
-        else:
-            named = _in_alternative_names(identity, certificate)
-    except ValueError as error:
-        raise Refuse(NotifyType.INVALID_CERTIFICATE, Slug.CERT_MALFORMED, "names of the certificate cannot be read") from error
+    if identity.type == IdType.DER_ASN1_DN:
+        named = certificate.subject.public_bytes() == identity.data
+    else:
+        named = _in_alternative_names(identity, certificate)
     if not named:
         shown = printable(identity.data) if identity.type != IdType.DER_ASN1_DN else "another distinguished name"
         detail = f"the peer calls itself {shown}, its certificate is for {subject_text(certificate)}"
@@ -185,13 +200,13 @@ def _in_alternative_names(identity: Identification, certificate: x509.Certificat
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return identity.type == IdType.FQDN and any(_fold(str(item.value)) == _fold_octets(identity.data) for item in common)
+        return identity.type == IdType.FQDN and any(_fold(str(item.value)) == identity.data.lower() for item in common)
     if identity.address is not None:
         return identity.address in names.get_values_for_type(x509.IPAddress)
     if identity.type == IdType.FQDN:
-        return _fold_octets(identity.data) in {_fold(name) for name in names.get_values_for_type(x509.DNSName)}
+        return identity.data.lower() in {_fold(name) for name in names.get_values_for_type(x509.DNSName)}
     if identity.type == IdType.USER_FQDN:
-        return _fold_octets(identity.data) in {_fold(name) for name in names.get_values_for_type(x509.RFC822Name)}
+        return identity.data.lower() in {_fold(name) for name in names.get_values_for_type(x509.RFC822Name)}
     return False
 
 
@@ -199,16 +214,9 @@ def _fold(name: str) -> bytes:
     return name.encode("utf-8", "surrogatepass").lower()
 
 
-def _fold_octets(name: bytes) -> bytes:
-    return name.lower()
-
-
 def subject_text(certificate: x509.Certificate) -> str:
     """A certificate's subject for a person."""
-    try:
-        return printable(certificate.subject.rfc4514_string().encode())
-    except ValueError:
-        return "a subject that cannot be read"
+    return printable(certificate.subject.rfc4514_string().encode())
 
 
 def sign(key: PrivateKey, value: bytes) -> bytes:
