@@ -1,11 +1,13 @@
 """The only build description: compiles csrc/ into headrace.dataplane._native by cffi (API mode).
 
-Three ways in: as a hatchling hook for wheels and editable installs; as a script (``python build.py``), which rebuilds in place;
-``python build.py --sanitize`` builds in place with ASan and UBSan. Needs a C compiler and Python's headers, nothing else.
+Ways in: as a hatchling hook for wheels and editable installs; as a script (``python build.py``), which rebuilds in place;
+``python build.py --sanitize`` builds in place with ASan and UBSan; ``python build.py --static DIRECTORY`` makes libheadrace.a for
+C programs, which needs nothing of Python. The others need a C compiler and Python's headers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -55,14 +57,35 @@ def require_compiler() -> str:
     for candidate in (name, "cc", "gcc", "clang"):
         if shutil.which(candidate):
             return candidate
-    raise SystemExit("headrace needs a C compiler to build its data plane and found none: on Debian or Ubuntu, apt-get install gcc libc6-dev")
+    raise SystemExit(
+        "headrace needs a C compiler to build its data plane and found none: on Debian or Ubuntu, apt-get install gcc libc6-dev"
+    )
 
 
 def require_headers() -> None:
     """Refuse early, in one sentence, when Python.h is missing."""
     include = Path(sysconfig.get_paths()["include"])
     if not (include / "Python.h").exists():
-        raise SystemExit(f"headrace needs Python's headers ({include}/Python.h): on Debian or Ubuntu, apt-get install python3-dev")
+        raise SystemExit(
+            f"headrace needs Python's headers ({include}/Python.h): on Debian or Ubuntu, apt-get install python3-dev"
+        )
+
+
+def compiler_flags(*, sanitize: bool = False) -> list[str]:
+    """Flags of every translation unit of csrc/."""
+    flags = [*CFLAGS, *WARNINGS, *(SANITIZE if sanitize else []), f'-DHEADRACE_VERSION="{version()}"', f"-I{CSRC}"]
+    if os.environ.get("HEADRACE_WERROR"):
+        flags.append("-Werror")
+    return flags
+
+
+def library_objects(cc: str, flags: list[str], work: Path) -> dict[Path, list[str]]:
+    """The object files of csrc/ and the command that makes each."""
+    commands: dict[Path, list[str]] = {}
+    for source in sources():
+        obj = work / ("_".join(source.relative_to(CSRC).with_suffix(".o").parts))
+        commands[obj] = [cc, *flags, "-fPIC", "-c", str(source), "-o", str(obj)]
+    return commands
 
 
 def compile_extension(out: Path, *, sanitize: bool = False) -> Path:
@@ -71,9 +94,7 @@ def compile_extension(out: Path, *, sanitize: bool = False) -> Path:
 
     cc = require_compiler()
     require_headers()
-    flags = [*CFLAGS, *WARNINGS, *(SANITIZE if sanitize else []), f'-DHEADRACE_VERSION="{version()}"', f"-I{CSRC}"]
-    if os.environ.get("HEADRACE_WERROR"):
-        flags.append("-Werror")
+    flags = compiler_flags(sanitize=sanitize)
     ffi = cffi.FFI()
     ffi.cdef(border())
     ffi.set_source(MODULE, '#include "headrace.h"')
@@ -81,21 +102,33 @@ def compile_extension(out: Path, *, sanitize: bool = False) -> Path:
     with tempfile.TemporaryDirectory(prefix="headrace-build-") as tmp:
         work = Path(tmp)
         generated = work / "_native.c"
-        ffi.emit_c_code(str(generated))
+        with contextlib.redirect_stdout(sys.stderr):  # cffi tells what it writes
+            ffi.emit_c_code(str(generated))
         include = [f"-I{sysconfig.get_paths()['include']}", f"-I{sysconfig.get_paths()['platinclude']}"]
-        jobs: list[tuple[list[str], Path]] = []
-        for source in sources():
-            obj = work / ("_".join(source.relative_to(CSRC).with_suffix(".o").parts))
-            jobs.append(([cc, *flags, "-fPIC", "-c", str(source), "-o", str(obj)], obj))
-        obj = work / "_native.o"
+        commands = library_objects(cc, flags, work)
+        binding = work / "_native.o"
         quiet = [f for f in flags if not f.startswith("-W")]
-        jobs.append(([cc, *quiet, *include, "-fvisibility=default", "-fPIC", "-c", str(generated), "-o", str(obj)], obj))
-        run_parallel([command for command, _ in jobs])
+        commands[binding] = [cc, *quiet, *include, "-fvisibility=default", "-fPIC", "-c", str(generated), "-o", str(binding)]
+        run_parallel(list(commands.values()))
         target = out / f"_native{suffix}"
         fresh = out / f".{target.name}.new"
-        link = [cc, "-shared", "-pthread", *(SANITIZE if sanitize else []), *[str(o) for _, o in jobs], "-o", str(fresh)]
+        link = [cc, "-shared", "-pthread", *(SANITIZE if sanitize else []), *map(str, commands), "-o", str(fresh)]
         run_parallel([link])
         fresh.replace(target)
+    return target
+
+
+def compile_static(out: Path) -> Path:
+    """Compile csrc/ and return the path of libheadrace.a inside ``out``; the header beside it is all that a C program includes."""
+    cc = require_compiler()
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / "libheadrace.a"
+    with tempfile.TemporaryDirectory(prefix="headrace-build-") as tmp:
+        commands = library_objects(cc, [f for f in compiler_flags() if f != "-fvisibility=hidden"], Path(tmp))
+        run_parallel(list(commands.values()))
+        target.unlink(missing_ok=True)
+        run_parallel([["ar", "rcs", str(target), *map(str, commands)]])
+    shutil.copy(CSRC / "headrace.h", out)
     return target
 
 
@@ -130,4 +163,8 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg,misc,unused-
 
 
 if __name__ == "__main__":
-    print(compile_extension(TARGET, sanitize="--sanitize" in sys.argv))
+    if "--static" in sys.argv:
+        made = compile_static(Path(sys.argv[sys.argv.index("--static") + 1]))
+    else:
+        made = compile_extension(TARGET, sanitize="--sanitize" in sys.argv)
+    sys.stdout.write(f"{made}\n")
