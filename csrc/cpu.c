@@ -64,6 +64,11 @@ static const struct row {
 	 .mppe_rekey = {"scalar", hr_mppe_rekey_portable},
      }},
 #if HR_X86
+    {HR_LEVEL_AESNI,
+     HR_FEATURE_SHA,
+     {
+	 .mppe_rekey = {"sha-ni", hr_mppe_rekey_shani},
+     }},
     {HR_LEVEL_AVX2,
      0,
      {
@@ -79,12 +84,20 @@ static const struct row {
 	 .hmac_sha1 = {"avx512 x16", hr_hmac_sha1_avx512},
 	 .hmac_sha256 = {"avx512 x16", hr_hmac_sha256_avx512},
 	 .cbc128_sha1_seal = {"vaes512 x16", hr_cbc128_sha1_seal_vaes512},
+	 .cbc256_sha1_seal = {"vaes512 x16", hr_cbc256_sha1_seal_vaes512},
+	 .cbc128_sha256_seal = {"vaes512 x16", hr_cbc128_sha256_seal_vaes512},
+	 .cbc256_sha256_seal = {"vaes512 x16", hr_cbc256_sha256_seal_vaes512},
      }},
     {HR_LEVEL_AVX512,
      HR_FEATURE_GFNI,
      {
 	 .des_cbc_encrypt = {"byteslice512", hr_des_cbc_encrypt_avx512},
 	 .des_cbc_decrypt = {"byteslice512", hr_des_cbc_decrypt_avx512},
+     }},
+    {HR_LEVEL_AVX512,
+     HR_FEATURE_SHA,
+     {
+	 .mppe_rekey = {"avx512 x32", hr_mppe_rekey_avx512},
      }},
 #endif
 };

@@ -71,5 +71,6 @@ extern struct hr_kernels hr_kernel;
 
 /* Run every chosen kernel against known answers (selftest.c). 0 or HR_E_SELFTEST. */
 int hr_selftest(void);
+int hr_selftest_mppe(void); /* part of it (selftest_mppe.c) */
 
 #endif

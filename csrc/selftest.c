@@ -166,5 +166,5 @@ int hr_selftest(void)
 			error = HR_E_SELFTEST;
 	}
 	hr_erase(&scratch, sizeof scratch);
-	return error;
+	return error != 0 ? error : hr_selftest_mppe();
 }
