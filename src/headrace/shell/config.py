@@ -79,8 +79,9 @@ class GatewaySection:
     control_socket: Path = DEFAULT_CONTROL_SOCKET
     control_group: str = ""
     """Group whose members may use the control socket beside root and the gateway's own user; empty is none."""
-    workers: int = 0
-    """Data plane threads; 0 is one for each processor."""
+    workers: int = 1
+    """Data plane threads; 0 is one for each processor. With several, packets of one session may overtake one another, which MPPE does not
+    forgive: more than one is for gateways where ESP alone encrypts."""
     insecure_lab_mode: bool = False
     """Lets through what no operator wants: no encryption at all, trivial pre-shared keys."""
     allow_clear_l2tp: bool = False

@@ -126,7 +126,7 @@ class Gateway:
             )
             self._resources.callback(listener.close)
             self._listeners.append(listener)
-        workers = section.workers or 1
+        workers = section.workers or os.cpu_count() or 1
         network = config.network
         self._tun = self._resources.enter_context(await asyncio.to_thread(Tun, network.tun_name, queues=workers, mtu=network.mtu))
         await asyncio.to_thread(

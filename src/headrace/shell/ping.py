@@ -45,7 +45,14 @@ def echo_request(identifier: int, sequence: int, size: int) -> bytes:
 
 
 async def ping(
-    source: IPv4Address, target: IPv4Address, *, count: int = 3, interval: float = 0.2, timeout: float = 3.0, size: int = 56, device: str = ""  # noqa: ASYNC109 (of each request)
+    source: IPv4Address,
+    target: IPv4Address,
+    *,
+    count: int = 3,
+    interval: float = 0.2,
+    timeout: float = 3.0,
+    size: int = 56,
+    device: str = "",  # noqa: ASYNC109 (of each request)
 ) -> PingResult:
     """Send ``count`` echo requests of ``size`` data octets and wait for each reply. Needs CAP_NET_RAW; raises ``OSError`` without it."""
     identifier = os.getpid() & 0xFFFF
@@ -70,7 +77,9 @@ async def ping(
     return PingResult(count, len(times), tuple(times))
 
 
-async def _reply(loop: asyncio.AbstractEventLoop, sock: socket.socket, target: IPv4Address, identifier: int, sequence: int) -> None:
+async def _reply(
+    loop: asyncio.AbstractEventLoop, sock: socket.socket, target: IPv4Address, identifier: int, sequence: int
+) -> None:
     while True:
         packet, address = await loop.sock_recvfrom(sock, 65535)
         if address[0] != str(target) or len(packet) < 20:
