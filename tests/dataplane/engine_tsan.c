@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Two engines of two workers each, back to back over loopback, while other threads send control packets, drain exceptions, read
- * counters, replace SAs and stop and start the workers. Meant to be built with the thread sanitizer, which fails it on any
- * race:
- *
- *   cc -std=c11 -g -O1 -D_GNU_SOURCE -pthread -fsanitize=thread -DHEADRACE_VERSION='"tsan"' -Icsrc \
- *      tests/dataplane/engine_tsan.c csrc/[a-z]*.c csrc/kernels/[a-z]*.c -o engine_tsan && ./engine_tsan [seconds]
+ * counters, replace SAs and stop and start the workers. `tests/dataplane/sanitized tsan` builds it with the thread sanitizer,
+ * which fails it on any race, and runs it.
  */
 #include <arpa/inet.h>
 #include <poll.h>

@@ -1,4 +1,4 @@
-"""The C programs that belong to the workers: invariants of cutting, joining and the ring under sanitizers, and the engine under TSan."""
+"""Invariants of cutting, joining and the exception ring, under the address sanitizer. The thread sanitizer has engine_tsan.c."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
 
 
 def compiler() -> str:
@@ -52,23 +51,12 @@ def run(program: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_n085_cutting_joining_and_the_ring_hold_their_invariants(tmp_path: Path) -> None:
-    flags = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
-    objects = compile_all(tmp_path, [HERE / "gso_fuzz.c", ROOT / "csrc/gso.c", ROOT / "csrc/ring.c"], *flags)
-    link(tmp_path / "gso_fuzz", objects, *flags)
+def test_cutting_joining_and_the_ring_hold_their_invariants(tmp_path: Path) -> None:
+    flags = ("-O1", "-DHR_STANDALONE", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+    objects = compile_all(tmp_path, [ROOT / "tests/fuzz/fuzz_gso.c", ROOT / "csrc/gso.c", ROOT / "csrc/ring.c"], *flags)
+    link(tmp_path / "fuzz_gso", objects, *flags)
     seed = str(int.from_bytes(os.urandom(4)) or 1)
     print("seed", seed)
-    said = run(tmp_path / "gso_fuzz", "1000", seed).split()
+    said = run(tmp_path / "fuzz_gso", "1000", seed).split()
     assert int(said[2]) > 300  # cut
     assert int(said[4]) > 300  # and joined again
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_n081_the_engine_is_clean_under_the_thread_sanitizer(tmp_path: Path) -> None:
-    """As the command in the head of engine_tsan.c, but for the kernels, which share nothing: without sanitizer they compile sooner."""
-    flags = ("-O1", "-fsanitize=thread")
-    objects = compile_all(tmp_path, [HERE / "engine_tsan.c", *sorted((ROOT / "csrc").glob("*.c"))], *flags)
-    objects += compile_all(tmp_path, sorted((ROOT / "csrc/kernels").glob("*.c")), "-O0")
-    link(tmp_path / "engine_tsan", objects, *flags)
-    assert "moved" in run(tmp_path / "engine_tsan", "1")

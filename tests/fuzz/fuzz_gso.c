@@ -3,8 +3,8 @@
  * Invariants of gso.c and ring.c under any input: nothing outside the slots is touched (the sanitizers say), a large segment
  * that is accepted is cut into whole packets with right checksums, and joining those packets again gives the segment back.
  *
- *   cc -g -O1 -fsanitize=address,undefined -Icsrc tests/dataplane/gso_fuzz.c csrc/gso.c csrc/ring.c -o gso_fuzz && ./gso_fuzz
- * [rounds] [seed] clang ... -fsanitize=fuzzer,address,undefined -DHR_LIBFUZZER ...        for the fuzzer
+ * `tests/fuzz/run fuzz_gso` fuzzes it. With -DHR_STANDALONE it is a program of its own that makes its input from a seed:
+ * tests/dataplane/test_worker.py builds and runs that.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -205,7 +205,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	return 0;
 }
 
-#ifndef HR_LIBFUZZER
+#ifdef HR_STANDALONE
 static uint64_t state;
 
 static uint32_t chance(uint32_t below)
