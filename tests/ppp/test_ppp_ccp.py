@@ -469,6 +469,15 @@ def test_directions_may_differ() -> None:
     assert (up.receive.bits, up.receive.stateless, len(up.receive.start_key)) == (128, True, 16)
 
 
+def test_a_peer_that_goes_first_over_the_strength_is_not_taken_for_one_without_mppe() -> None:
+    """pppd with 40 bits only ends the link at our Nak, before our own verdict."""
+    script = authenticated(server_config(encryption=Encryption.REQUIRED_128))
+    ask(script, mppe("01000020"))
+    script.say(Proto.LCP, Code.TERMINATE_REQUEST, 2, b"MPPE required but peer negotiation failed")
+    assert script.end.why is Slug.ENCRYPTION_STRENGTH
+    assert "40 bits" in script.end.one(LinkDown).failure.detail
+
+
 def test_off_rejects_ccp_and_goes_on() -> None:
     script = authenticated(server_config(encryption=Encryption.OFF))
     ((protocol, reject),) = script.say(Proto.CCP, Code.CONFIGURE_REQUEST, 1, (H128,))

@@ -179,6 +179,11 @@ class Ccp(NetworkProtocol):
         return MppeKeys(outbound=outbound, bits=bits, stateless=bool(value & STATELESS), start_key=key[: key_length(bits)])
 
     @property
+    def mismatch(self) -> str:
+        """What strength or mode the peer wants that the policy does not have; empty while none is known, and once MPPE is up."""
+        return "" if self._up else self._mismatch
+
+    @property
     def encrypting(self) -> bool:
         """Whether MPPE is up, both ways."""
         return self._up

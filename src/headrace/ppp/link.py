@@ -295,6 +295,10 @@ class Link:
         failure = peer_reason(data, self.config.server, self._encrypting())
         if self._no_address_at is not None:
             failure = Failure(Slug.POOL_EMPTY, f"{self._no_address}; {failure.detail}")
+        ccp = self._ccp()
+        if ccp is not None and ccp.mismatch and failure.slug in {Slug.ENCRYPTION_LOCAL, Slug.ENCRYPTION_REFUSED}:
+            # It has MPPE, too: it went first, over a strength or mode that differs.
+            failure = Failure(Slug.ENCRYPTION_STRENGTH, f"{ccp.mismatch}; {failure.detail}")
         if self._lcp.opened:
             self.fail(failure, by_peer=True)
         elif self._ending is None:
