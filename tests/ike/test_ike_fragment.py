@@ -139,3 +139,23 @@ def test_answer_is_repeated_when_the_fragments_come_again() -> Any:
     pair = Pair(client, server, tap=tap).connect()
     assert len(lost) == 2
     assert len(pair.server.all(events.PeerUp)) == 1
+
+
+def test_messages_in_clear_may_come_in_fragments_too() -> Any:
+    """strongSwan splits whatever is too long, certificate requests of message 4 for instance."""
+
+    def tap(_now: float, right: bool, d: Datagram) -> Datagram | None:
+        if d.data[18] == 2 and not d.data[19] & 1 and any(d.data[8:16]) and d.data[16] == 4:
+            for piece in split(d.data, 9, 200):
+                pieces_sent.append(piece)
+                target = pair.server if right else pair.client
+                arrived = pair._arrive(Datagram(d.local, d.remote, piece))
+                assert arrived is not None
+                target.ike.receive(arrived, pair.now)
+            return None
+        return d
+
+    pieces_sent: list[bytes] = []
+    pair = Pair(cert_config("client"), cert_config("server"), tap=tap)
+    pair.connect()
+    assert len(pieces_sent) >= 4

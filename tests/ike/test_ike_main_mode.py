@@ -220,6 +220,38 @@ def test_client_refuses_the_gateways_certificate() -> None:
     assert pair.server.ike.stats().peers == pair.client.ike.stats().peers == 0
 
 
+def test_client_that_deletes_phase_1_instead_of_going_on_refused_our_certificate() -> None:
+    pair = Pair(cert_config("client"), cert_config("server"))
+    pair.dial()
+    peer = pair.client.ike._peers[pair.handle]
+    peer._wanted.clear()
+    pair.run(1)
+    pair.client.ike.close_peer(pair.handle, Failure(Slug.USER_REQUEST), pair.now)
+    pair.run(1)
+    assert pair.server.last(events.PeerDown).failure.slug is Slug.OUR_CERT_REFUSED
+
+
+def test_a_complaint_in_clear_explains_the_silence() -> None:
+    """A client that finds our message 4 bad may say so in clear, and fall silent."""
+    from headrace.ike.constants import Exchange, NotifyType, PayloadType
+    from headrace.ike.message import Header, emit_message
+    from headrace.ike.payloads import Notify
+    from headrace.model import Datagram
+
+    pair = Pair(tap=lambda _now, right, d: None if right and d.data[19] & 1 else d)
+    pair.dial()
+    pair.run(0.5)
+    (negotiation,) = pair.server.ike._half_open.values()
+    data = emit_message(
+        Header(*negotiation.cookies, 0, Exchange.INFORMATIONAL, 0, 5),
+        [(PayloadType.NOTIFY, Notify(NotifyType.INVALID_KEY_INFORMATION, 1).emit())],
+    )
+    pair.server.ike.receive(Datagram(Endpoint(SERVER, 500), Endpoint(CLIENT, 500), data), pair.now)
+    assert pair.server.ike.stats().half_open == 1
+    pair.run(40)
+    assert pair.server.slugs() == [Slug.IKE_KEY_EXCHANGE]
+
+
 def test_signature_by_another_key() -> None:
     stolen = machine("client", ec_key(5))
     forged = replace(
@@ -241,6 +273,7 @@ def test_no_esp_proposal_is_told_to_both_sides() -> None:
     assert pair.client.slugs()[0] is Slug.ESP_NO_PROPOSAL
     assert pair.client.last(events.PeerDown).failure.slug is Slug.ESP_NO_PROPOSAL
     assert pair.server.last(events.PeerDown).failure.slug is Slug.PEER_DELETED
+    assert "before it asked for an ESP SA" in pair.server.last(events.PeerDown).failure.detail
 
 
 def test_gateway_that_never_answers_quick_mode() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.ike.harness import CLIENT, PRIVATE, SERVER, Nat, Pair, config, retell, seeded
 
+from headrace.errors import Slug
 from headrace.ike import events, natt, vendor
 from headrace.ike.constants import Exchange, PayloadType
 from headrace.ike.message import Header, emit_message, parse_chain
@@ -121,6 +122,55 @@ def test_unauthenticated_messages_move_nobody() -> None:
         pair.server.ike.receive(Datagram(Endpoint(SERVER, 4500), elsewhere, data), pair.now)
     assert not pair.server.all(events.PeerMoved)
     assert pair.server.drain() == []
+
+
+def test_replayed_messages_move_nobody() -> None:
+    """The octets are authentic, but old: whoever repeats them from elsewhere must not draw the traffic there."""
+    pair = Pair(client_nat=True, tap=lambda _now, right, d: None if right and d.data[18] == 32 and len(d.data) < 100 else d)
+    pair.dial()
+    pair.run(0.5)
+    elsewhere = Endpoint.of("203.0.113.66", 4500)
+    first = next(d for _, right, d in pair.wire if right and d.data[18] == 32)
+    pair.run(1.2)
+    delivered = [d for _, right, d in pair.wire if right and not (d.data[18] == 32 and len(d.data) < 100)]
+    for d in (*delivered, first):
+        pair.server.ike.receive(Datagram(Endpoint(SERVER, 4500), elsewhere, d.data), pair.now)
+    assert not pair.server.all(events.PeerMoved)
+    assert pair.server.ike._peers[pair.server_peer()].remote == Endpoint(CLIENT, 40001)
+
+
+def test_a_peer_that_floats_has_seen_a_nat() -> Any:
+    """A tunnel that rewrites NAT-D on the way back only: the client floats although we see no NAT."""
+
+    def tap(_now: float, right: bool, d: Datagram) -> Datagram:
+        if not right and d.data[16] == 4:
+            chain = parse_chain(d.data[16], d.data[28:], padded=False)
+            bodies = [(raw.type, b"x" * 20 if raw.type == PayloadType.NAT_D else raw.body) for raw in chain.items]
+            return retell(d, emit_message(Header(d.data[:8], d.data[8:16], 0, Exchange.MAIN), bodies))
+        return d
+
+    pair = Pair(tap=tap).connect()
+    assert pair.server.last(events.PeerUp).local.port == 4500
+    assert pair.server.last(events.PeerUp).nat_remote
+    assert pair.server.last(events.InstallSa).keys.udp_encap
+
+
+def test_windows_and_a_gateway_behind_a_nat(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(vendor, "describe", lambda _ids: "Windows (MS NT5 9)")
+    for silent_from in (4, 6):
+        count = 0
+
+        def tap(_now: float, right: bool, d: Datagram, silent_from: int = silent_from) -> Datagram | None:
+            nonlocal count
+            count += right
+            return None if right and count > silent_from // 2 else d
+
+        pair = Pair(server_nat=True, tap=tap)
+        pair.dial()
+        pair.run(100)
+        found = pair.server.failures() + [down.failure for down in pair.server.all(events.PeerDown)]
+        assert Slug.SERVER_BEHIND_NAT in {failure.slug for failure in found}
+        assert any("AssumeUDPEncapsulationContextOnSendRule" in failure.detail for failure in found)
 
 
 def test_keepalives_of_the_side_behind_a_nat_only() -> None:

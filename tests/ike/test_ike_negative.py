@@ -786,6 +786,42 @@ def test_n047_deletes_that_do_not_add_up() -> None:
     assert script.server.ike.stats().children == 0 and script.server.drops()[-1] == "ike_delete"
 
 
+def test_delete_that_names_our_inbound_spi() -> None:
+    """strongSwan does so when its kernel did not take the SA."""
+    script = up()
+    (ours,) = script.server.data.inbound
+    assert script.inform(informational.delete_children([ours]), 5) == []
+    assert not script.server.data.inbound and not script.server.drops()
+
+
+def test_refusal_of_message_2() -> None:
+    for name in ("theirs", "ours", "none"):
+        script = Script()
+        script.ask(script.payloads(esp_sa(esp_transform())))
+        (ours,) = script.server.data.inbound
+        spi = {"theirs": b"\x11\x22\x33\x44", "ours": ours.to_bytes(4, "big"), "none": b""}[name]
+        script.inform(informational.refuse(NotifyType.NO_PROPOSAL_CHOSEN, spi), 9)
+        assert not script.server.data.inbound
+        assert script.server.slugs() == [Slug.ESP_NO_PROPOSAL]
+        assert script.server.ike.stats().peers == 1
+        script.answer_of(script.ask(script.payloads(esp_sa(esp_transform())), 2))
+
+
+def test_answer_under_other_keys_tells_of_the_wrong_pre_shared_key() -> None:
+    """strongSwan answers a message 5 that it cannot read with an encrypted notification, which we cannot read."""
+    pair = Pair(config(psk=b"one"), config(psk=b"two"))
+    pair.dial()
+    pair.run(0.5)
+    pending = pair.client.ike._peers[pair.handle].pending
+    (negotiation,) = pair.server.ike._half_open.values()
+    assert pending is not None and negotiation.channel is not None
+    data = negotiation.refusal_message(NotifyType.PAYLOAD_MALFORMED)
+    pair.client.ike.receive(Datagram(HERE, THERE, data), pair.now)
+    pair.run(4)
+    assert pair.client.slugs() == [Slug.PSK_MISMATCH]
+    assert "under other keys" in pair.client.failures()[0].detail
+
+
 def test_n048_delete_of_another_peers_sa() -> None:
     script = up()
     other = Pair(config(dpd_delay=0.0), seed=5)

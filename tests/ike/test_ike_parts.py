@@ -175,9 +175,10 @@ def test_meaning_of_notifications() -> None:
     assert phase1_failure(17, State.WAIT_4, "").slug is Slug.IKE_KEY_EXCHANGE
     assert phase1_failure(5, State.WAIT_2, "").slug is Slug.IKE_VERSION
     assert "notify 9999" in phase1_failure(9999, State.WAIT_2, "").detail
-    assert phase2_failure(14).slug is Slug.ESP_NO_PROPOSAL
-    assert phase2_failure(18).slug is Slug.ESP_SELECTOR
-    assert phase2_failure(1).slug is Slug.IKE_NOTIFY
+    assert phase2_failure(14, initiator=True).slug is Slug.ESP_NO_PROPOSAL
+    assert phase2_failure(18, initiator=True).slug is Slug.ESP_SELECTOR
+    assert phase2_failure(1, initiator=True).slug is Slug.IKE_NOTIFY
+    assert "asked for itself" in phase2_failure(14, initiator=False).detail
 
 
 @pytest.mark.parametrize("table", [main_mode.INITIATOR, main_mode.RESPONDER, quick_mode.INITIATOR, quick_mode.RESPONDER])

@@ -278,12 +278,7 @@ class IkeEndpoint(Core[IkeEvent]):
             raise Drop("ike_fragment", str(error)) from error
         if len(chain.items) != 1:
             raise Drop("ike_fragment", "other payloads beside a fragment")
-        if isinstance(owner, Peer):
-            joined = owner.reassemble(received, fragment, now)
-        elif owner.channel is None:
-            raise Drop("ike_fragment", "fragments before there are keys")
-        else:
-            joined = owner.reassembly.add(fragment, now)
+        joined = owner.reassemble(received, fragment, now)
         self._rearm(owner)
         if joined is not None and joined[: 2 * COOKIE_OCTETS] != received.data[: 2 * COOKIE_OCTETS]:
             raise Drop("ike_fragment", "fragments of a message with other cookies")

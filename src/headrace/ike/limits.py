@@ -30,7 +30,7 @@ FRAGMENT_LIFE: Final = 30.0
 MAX_UNFINISHED: Final = 2
 """Unfinished messages of one peer."""
 MAX_MESSAGE_OCTETS: Final = 65536
-MAX_FRAGMENT_OCTETS: Final = 16 << 20
+MAX_FRAGMENT_OCTETS: Final = 64 << 20
 """Octets of unfinished messages of all peers together."""
 MAX_CERTIFICATES: Final = 16
 MAX_CERTIFICATE_OCTETS: Final = 65536

@@ -50,6 +50,7 @@ from headrace.ike.keymat import HashInput, Phase1Keys
 from headrace.ike.limits import HINT_GRACE, LINGER, MAX_SA_OCTETS, REANSWER_INTERVAL
 from headrace.ike.message import Chain, Header, TooManyPayloads, emit_message, parse_chain
 from headrace.ike.payloads import (
+    Fragment,
     Identification,
     KeyExchange,
     NatDetection,
@@ -387,6 +388,12 @@ class MainMode:
         self._exchange = None
         self._hashes = None
 
+    def reassemble(self, received: Received, fragment: Fragment, now: float) -> bytes | None:
+        """Take a fragment; gives the whole message when it was the missing one. Raises ``Drop``."""
+        if received.header.cookies != self.cookies:
+            raise Drop("ike_fragment", "fragments before there are two cookies")
+        return self.reassembly.add(fragment, now)
+
     def refusal_message(self, notify: NotifyType) -> bytes:
         """An encrypted notification for a peer that proved nothing. Only once there are keys."""
         assert self._channel is not None
@@ -556,7 +563,13 @@ class Initiator(MainMode):
         if received.header.encrypted:
             if self._channel is None:
                 raise Drop("ike_unexpected")
-            opened = self._channel.open_hashed(received, self._channel.iv(received.header.message_id))
+            try:
+                opened = self._channel.open_hashed(received, self._channel.iv(received.header.message_id))
+            except Drop:
+                if self.state is State.WAIT_6 and self.auth_name == "psk":
+                    detail = "the peer answered message 5 with something under other keys: the pre-shared keys differ"
+                    self._take_hint(Failure(Slug.PSK_MISMATCH, detail), now)
+                raise
             failure = self._understood(opened.chain)
             if failure is not None:
                 raise Refuse(None, failure.slug, failure.detail)
@@ -566,10 +579,14 @@ class Initiator(MainMode):
             failure = self._understood(chain)
         except Malformed as error:
             raise Drop("ike_malformed", str(error)) from error
-        if failure is None or self._retransmission is None:
+        if failure is None:
             raise Drop("ike_notify")
+        self._take_hint(failure, now)
+
+    def _take_hint(self, failure: Failure, now: float) -> None:
+        """Something unauthenticated says that it is over: wait a little for what is authenticated."""
         self.hint = failure
-        if self._give_up is None:
+        if self._give_up is None and self._retransmission is not None:
             self._give_up = now + HINT_GRACE * self._retransmission.interval
 
     def _understood(self, chain: Chain) -> Failure | None:
@@ -636,6 +653,17 @@ def phase1_failure(notify: int, state: State, auth: str) -> Failure:
     return Failure(Slug.IKE_NOTIFY, said)
 
 
+BEHIND_NAT: Final = (
+    "we stand behind a NAT, and Windows then makes no connection until AssumeUDPEncapsulationContextOnSendRule is 2 in its registry"
+    " (Services\\PolicyAgent; Windows XP: Services\\IPSec) and it was restarted; feature updates of Windows take the value away"
+)
+
+
+def behind_nat(nat: natt.NatVerdict, vendor_name: str) -> bool:
+    """Whether a peer that falls silent is Windows which by default refuses a gateway behind a NAT."""
+    return nat.local and vendor_name.startswith("Windows")
+
+
 class Responder(MainMode):
     """The side that is asked. It sends nothing that was not asked for, and nothing twice unless asked twice."""
 
@@ -693,6 +721,8 @@ class Responder(MainMode):
         Raises ``Drop``; ``Malformed``, or ``Refuse`` with a reason, if the peer is to be told but nothing has changed; ``Refuse``
         without a reason if the negotiation is over.
         """
+        if received.header.exchange == Exchange.INFORMATIONAL and not received.header.encrypted and self.phase1 is None:
+            self._note_complaint(received)
         if received.header.exchange != Exchange.MAIN or received.header.message_id:
             raise Drop("ike_exchange")
         if self._repeated(received):
@@ -709,6 +739,9 @@ class Responder(MainMode):
             except Drop as drop:
                 self._note_garbage(received, drop)
                 raise
+            if self._variant is not None and received.local.port == self.ctx.natt_port != self.local.port:
+                # Who floats has seen a NAT, even where we have not, and will want ESP in UDP.
+                self._nat = self._nat or natt.NatVerdict(remote=True)
             self.local, self.remote = received.local, received.remote
             self._machine.fire(Event.MESSAGE_5, proof, received, now)
         else:
@@ -760,6 +793,8 @@ class Responder(MainMode):
         if self.hint is not None:
             return self.hint
         again = f"; it repeated its last message {self._asked} times" if self._asked else ""
+        if self.state is State.WAIT_5 and behind_nat(self._nat, vendor.describe(self._vendors)):
+            return Failure(Slug.SERVER_BEHIND_NAT, f"the peer fell silent after message 4; {BEHIND_NAT}{again}")
         if self.state is State.WAIT_3:
             return Failure(Slug.IKE_TIMEOUT, f"the peer fell silent after message 2: our answers do not reach it{again}")
         if self.auth_name == "psk":
@@ -770,6 +805,16 @@ class Responder(MainMode):
         )
         detail += " pre-shared key), or the path loses large datagrams"
         return Failure(Slug.IKE_TIMEOUT, f"{detail}{' or blocks UDP 4500' if self._nat else ''}{again}")
+
+    def _note_complaint(self, received: Received) -> None:
+        """A notification in clear changes nothing, but it may be why the peer falls silent. Raises ``Drop``."""
+        try:
+            notes = parse_chain(received.header.next_payload, received.body, padded=False).all(PayloadType.NOTIFY, Notify)
+        except Malformed as error:
+            raise Drop("ike_malformed", str(error)) from error
+        if notes and notes[0].type < NOTIFY_STATUS_FIRST:
+            self.hint = phase1_failure(notes[0].type, self.state, self.auth_name)
+        raise Drop("ike_notify")
 
     def _note_garbage(self, received: Received, drop: Drop) -> None:
         if drop.reason != "ike_decrypt" or self.auth_name != "psk":

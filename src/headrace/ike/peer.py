@@ -28,7 +28,7 @@ from headrace.ike.limits import (
     SETTLE,
     SETTLE_RESPONDER,
 )
-from headrace.ike.main_mode import Initiator, Responder
+from headrace.ike.main_mode import BEHIND_NAT, Initiator, Responder, behind_nat
 from headrace.ike.natt import NO_NAT, NatVerdict
 from headrace.ike.payloads import Fragment
 from headrace.ike.phase1 import Phase1
@@ -86,6 +86,8 @@ class Peer:
         self._selectors: Selectors | None = None
         self._dpd = DeadPeerDetection(ctx.rand, now)
         self._answers_dpd = False
+        self._auth = ""
+        self._vendor = ""
         self._had_child = False
         self._childless_since: float | None = now
         self._last_sent = now
@@ -149,9 +151,9 @@ class Peer:
         phase1 = self._ikes.get(received.header.cookies)
         if phase1 is not None:
             return phase1.reassembly.add(fragment, now)
-        if self.pending is not None and self.pending.channel is not None and received.header.cookies == self.pending.cookies:
-            return self.pending.reassembly.add(fragment, now)
-        raise Drop("ike_fragment", "fragments before there are keys")
+        if self.pending is None:
+            raise Drop("ike_fragment")
+        return self.pending.reassemble(received, fragment, now)
 
     def esp_activity(self, now: float) -> bool:
         """Authenticated ESP came in. Where only one SA can have brought it, that proves the SA; whether it did."""
@@ -308,8 +310,11 @@ class Peer:
             return
         if self._had_child:
             failure = Failure(Slug.PEER_DELETED, f"no ESP SA is left and no new one was asked for in {CHILDLESS_LATER:g} s")
+        elif behind_nat(self.nat, self._vendor):
+            failure = Failure(Slug.SERVER_BEHIND_NAT, f"phase 1 is complete, but no quick mode came; {BEHIND_NAT}")
         else:
-            failure = Failure(Slug.ESP_TIMEOUT, f"phase 1 is complete, but no quick mode came in {CHILDLESS:g} s")
+            why = "; it may not accept our certificate" if self._auth == "cert" else ""
+            failure = Failure(Slug.ESP_TIMEOUT, f"phase 1 is complete, but no quick mode came in {CHILDLESS:g} s{why}")
         self.close(failure, now)
 
     # -- phase 1
@@ -380,6 +385,7 @@ class Peer:
         self.host.named(self, phase1.name)
         self._dpd.alive(now)
         self._answers_dpd = phase1.dpd
+        self._auth, self._vendor = phase1.auth, phase1.vendor
         self.nat, self.floated = phase1.nat, phase1.floated
         self._move(phase1.local, phase1.remote)
 
@@ -418,7 +424,6 @@ class Peer:
         mode = phase1.quick.get(message_id)
         if isinstance(mode, QuickInitiator) and not mode.finished:
             mode.connected(received, now)
-            self._heard(received, now)
             return
         if not message_id:
             raise Drop("ike_message_id")
@@ -457,6 +462,10 @@ class Peer:
 
     def _continue(self, mode: QuickMode, received: Received, now: float) -> None:
         assert isinstance(mode, (QuickInitiator, QuickResponder))
+        if mode.is_last_message(received):
+            # Somebody repeats it, from wherever: it proves nothing about where the peer is.
+            mode.repeat_answer(now)
+            return
         try:
             mode.receive(received, now)
         except Refuse as refusal:
@@ -530,7 +539,8 @@ class Peer:
         """The peer took ESP SAs away."""
         known = True
         for spi in spis:
-            child = self.children.by_outbound(spi)
+            # By rights it is the sender's inbound SPI; strongSwan names ours when it could not install its own.
+            child = self.children.by_outbound(spi) or self.children.get(spi)
             if child is None:
                 known = False
                 continue
@@ -576,8 +586,8 @@ class Peer:
 
     def peer_refused(self, phase1: Phase1, notify: int, spi: bytes, now: float) -> None:
         """An error notification: of the quick mode it names, or of the only one."""
-        waiting = [mode for mode in phase1.quick.values() if isinstance(mode, QuickInitiator) and not mode.finished]
-        named = [mode for mode in waiting if mode.spi_in.to_bytes(4, "big") == spi]
+        waiting = [mode for mode in phase1.quick.values() if not mode.finished]
+        named = [mode for mode in waiting if spi in mode.spis]
         chosen = named or (waiting if len(waiting) == 1 else [])
         if chosen:
             chosen[0].refused(notify, now)
@@ -707,5 +717,14 @@ class Peer:
 
     def _check_gone(self, now: float) -> None:
         """A peer without any SA and without hope of one is gone."""
-        if self.up and not self.down and not self._ikes and not self.children.alive and self.pending is None:
-            self.close(Failure(Slug.PEER_DELETED, "the peer deleted its last SA, as it does when it hangs up"), now, tell=False)
+        if not self.up or self.down or self._ikes or self.children.alive or self.pending is not None:
+            return
+        if self._had_child:
+            failure = Failure(Slug.PEER_DELETED, "the peer deleted its last SA, as it does when it hangs up")
+        elif self._auth == "cert":
+            failure = Failure(
+                Slug.OUR_CERT_REFUSED, "the peer deleted phase 1 right after our certificate: it does not accept it"
+            )
+        else:
+            failure = Failure(Slug.PEER_DELETED, "the peer deleted phase 1 before it asked for an ESP SA")
+        self.close(failure, now, tell=False)

@@ -207,6 +207,17 @@ class QuickMode:
         if not self.finished:
             self._machine.fire(Event.GIVE_UP, now)
 
+    @property
+    def spis(self) -> set[bytes]:
+        """The SPIs by which a notification may name it."""
+        return {spi.to_bytes(4, "big") for spi in (self.child.spi_in, self.child.spi_out)} if self.child else set()
+
+    def refused(self, notify: int, now: float) -> None:
+        """The peer said no, authenticated."""
+        if self._machine.accepts(Event.GIVE_UP):
+            self.failure = phase2_failure(notify, initiator=self.initiator)
+            self.give_up(now)
+
     def esp_seen(self, now: float) -> None:
         """ESP came in that can only be under the new SA: the other side is ready."""
         if self._machine.accepts(Event.ESP_SEEN):
@@ -231,10 +242,11 @@ class QuickMode:
         self.done_at = now
         self._retransmission = None
 
-    def _repeated(self, received: Received) -> bool:
+    def is_last_message(self, received: Received) -> bool:
+        """Whether it is, octet by octet, the message that was taken last."""
         return hmac.compare_digest(hashlib.sha256(received.data).digest(), self._last_digest)
 
-    def _repeat_answer(self, now: float) -> None:
+    def repeat_answer(self, now: float) -> None:
         """The identical message again: the identical answer, but not more than one a second. Raises ``Drop``."""
         if now < self._sent_at + REANSWER_INTERVAL or not self._sent:
             raise Drop("ike_duplicate")
@@ -367,12 +379,7 @@ class QuickResponder(QuickMode):
         self._retransmission = Retransmission(self.config, now)
 
     def receive(self, received: Received, now: float) -> None:
-        """Take message 3, or message 1 again. Raises ``Drop``."""
-        if self._repeated(received):
-            if self.state is State.WAIT_3:
-                self._repeat_answer(now)
-                return
-            raise Drop("ike_duplicate")
+        """Take message 3. Raises ``Drop``."""
         if self.state is not State.WAIT_3:
             raise Drop("ike_replay")
         channel = self.phase1.channel
@@ -416,6 +423,11 @@ class QuickInitiator(QuickMode):
         variant = phase1.variant
         self._mode = variant.transport if variant is not None and phase1.floated else Encapsulation.TRANSPORT
 
+    @property
+    def spis(self) -> set[bytes]:
+        """The SPIs by which a notification may name it."""
+        return super().spis | {self.spi_in.to_bytes(4, "big")}
+
     def begin(self, now: float) -> None:
         """Send message 1."""
         self._machine.fire(Event.BEGIN, now)
@@ -447,9 +459,6 @@ class QuickInitiator(QuickMode):
 
     def receive(self, received: Received, now: float) -> None:
         """Take message 2, or CONNECTED. Raises ``Drop``, or ``Refuse`` or ``Malformed`` if it is over."""
-        if self._repeated(received):
-            self._repeat_answer(now)
-            return
         if self.state is State.WAIT_CONNECTED:
             self.connected(received, now)
             return
@@ -509,12 +518,6 @@ class QuickInitiator(QuickMode):
         if any(note.type == NotifyType.CONNECTED for note in notes) and self._machine.accepts(Event.CONNECTED):
             self._machine.fire(Event.CONNECTED, now)
 
-    def refused(self, notify: int, now: float) -> None:
-        """The peer said no, authenticated."""
-        if self.state is State.WAIT_2:
-            self.failure = phase2_failure(notify)
-            self.give_up(now)
-
     def abandon(self, now: float) -> None:
         """It came to nothing: the SPI is free again."""
         if self.child is None:
@@ -537,9 +540,11 @@ def _shorter(one: Life, other: Life) -> Life:
     return Life(least(one.seconds, other.seconds), least(one.kilobytes, other.kilobytes))
 
 
-def phase2_failure(notify: int) -> Failure:
-    """What a peer's notification during quick mode means for a person."""
+def phase2_failure(notify: int, *, initiator: bool) -> Failure:
+    """What a peer's notification during quick mode means for a person; ``initiator`` is our role in it."""
     said = f"the peer answered {notify_name(notify)} to quick mode"
+    if not initiator:
+        return Failure(Slug.ESP_NO_PROPOSAL, f"{said}: it cannot use the ESP SA that it had asked for itself")
     if notify in {
         NotifyType.NO_PROPOSAL_CHOSEN,
         NotifyType.BAD_PROPOSAL_SYNTAX,
