@@ -1,0 +1,3 @@
+"""``headrace bench``: measured throughput of kernels, pipeline and tunnel, beside the peers that are installed."""
+
+from __future__ import annotations
