@@ -33,8 +33,9 @@ from headrace.ike.attributes import Attribute
 from headrace.ike.config import IkeConfig
 from headrace.ike.constants import AuthMethod, Exchange, NotifyType, PayloadType
 from headrace.ike.fragment import split
+from headrace.ike.initiator import Initiator
 from headrace.ike.limits import MAX_QUICK_MODES
-from headrace.ike.main_mode import Initiator, State
+from headrace.ike.main_mode import State
 from headrace.ike.message import Header, emit_message
 from headrace.ike.payloads import (
     Certificate,

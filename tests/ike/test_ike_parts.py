@@ -15,15 +15,14 @@ from tests.ike.harness import config, seeded
 
 from headrace.errors import Slug
 from headrace.fsm import as_markdown
-from headrace.ike import main_mode, quick_mode
+from headrace.ike import initiator, main_mode, quick_initiator, quick_mode, quick_responder, responder
+from headrace.ike.complaints import phase1_failure, phase2_failure
 from headrace.ike.context import Context
 from headrace.ike.keymat import Phase1Keys, Undecryptable, child_keymat, expand_cipher_key
 from headrace.ike.limits import MAX_FRAGMENT_OCTETS, MAX_INFORMATIONAL_IDS, MAX_QUICK_IDS, NOTIFY_ADDRESSES, NOTIFY_PER_SECOND
-from headrace.ike.main_mode import State, phase1_failure
 from headrace.ike.payloads import Identification
 from headrace.ike.phase1 import SeenIds
 from headrace.ike.proposal import IkeHash, IkeProposal
-from headrace.ike.quick_mode import phase2_failure
 from headrace.ike.refusal import Refuse
 from headrace.ike.retransmit import Retransmission
 from headrace.ike.schedule import Schedule
@@ -123,14 +122,14 @@ def test_ports_of_selectors() -> Any:
     assert remote_port([], initiator=True) == 0
     assert remote_port([host(1701), host(5)], initiator=True) == 5
     assert remote_port([host(5), host(1701)], initiator=False) == 5
-    for wrong, initiator in (
+    for wrong, begun in (
         ([host(1701)], True),
         ([host(1), host(1701)], True),
         ([host(1701), host(1)], False),
         ([host(1701), host(1701, 6)], False),
     ):
         with pytest.raises(Refuse) as refused:
-            remote_port(wrong, initiator=initiator)
+            remote_port(wrong, initiator=begun)
         assert refused.value.failure.slug is Slug.ESP_SELECTOR
 
 
@@ -165,16 +164,16 @@ def test_encryption_and_padding(suite: str) -> None:
 
 
 def test_meaning_of_notifications() -> None:
-    assert phase1_failure(14, State.WAIT_2, "").slug is Slug.IKE_NO_PROPOSAL
-    assert phase1_failure(24, State.WAIT_6, "psk").slug is Slug.OUR_AUTH_REFUSED
-    assert phase1_failure(23, State.WAIT_6, "psk").slug is Slug.PSK_MISMATCH
-    assert phase1_failure(16, State.WAIT_6, "psk").slug is Slug.PSK_MISMATCH
-    assert phase1_failure(16, State.WAIT_4, "psk").slug is Slug.IKE_NOTIFY
-    assert phase1_failure(20, State.WAIT_6, "cert").slug is Slug.OUR_CERT_REFUSED
-    assert phase1_failure(18, State.WAIT_6, "cert").slug is Slug.IKE_ID
-    assert phase1_failure(17, State.WAIT_4, "").slug is Slug.IKE_KEY_EXCHANGE
-    assert phase1_failure(5, State.WAIT_2, "").slug is Slug.IKE_VERSION
-    assert "notify 9999" in phase1_failure(9999, State.WAIT_2, "").detail
+    assert phase1_failure(14, "", proven=False).slug is Slug.IKE_NO_PROPOSAL
+    assert phase1_failure(24, "psk", proven=True).slug is Slug.OUR_AUTH_REFUSED
+    assert phase1_failure(23, "psk", proven=True).slug is Slug.PSK_MISMATCH
+    assert phase1_failure(16, "psk", proven=True).slug is Slug.PSK_MISMATCH
+    assert phase1_failure(16, "psk", proven=False).slug is Slug.IKE_NOTIFY
+    assert phase1_failure(20, "cert", proven=True).slug is Slug.OUR_CERT_REFUSED
+    assert phase1_failure(18, "cert", proven=True).slug is Slug.IKE_ID
+    assert phase1_failure(17, "", proven=False).slug is Slug.IKE_KEY_EXCHANGE
+    assert phase1_failure(5, "", proven=False).slug is Slug.IKE_VERSION
+    assert "notify 9999" in phase1_failure(9999, "", proven=False).detail
     assert phase2_failure(14, initiator=True).slug is Slug.ESP_NO_PROPOSAL
     assert phase2_failure(18, initiator=True).slug is Slug.ESP_SELECTOR
     assert phase2_failure(1, initiator=True).slug is Slug.IKE_NOTIFY
@@ -183,7 +182,7 @@ def test_meaning_of_notifications() -> None:
 
 @pytest.mark.parametrize("table", [main_mode.INITIATOR, main_mode.RESPONDER, quick_mode.INITIATOR, quick_mode.RESPONDER])
 def test_tables_name_methods_that_exist(table: Any) -> None:
-    owners = (main_mode.Initiator, main_mode.Responder, quick_mode.QuickInitiator, quick_mode.QuickResponder)
+    owners = (initiator.Initiator, responder.Responder, quick_initiator.QuickInitiator, quick_responder.QuickResponder)
     for actions, _ in table.values():
         for name in (actions,) if isinstance(actions, str) else actions:
             assert any(hasattr(owner, name) for owner in owners)

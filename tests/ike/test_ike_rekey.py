@@ -269,7 +269,7 @@ def test_a_machine_that_comes_back_with_initial_contact_replaces_itself() -> Non
 
 def test_initial_contact_in_a_message_of_its_own_replaces_too() -> None:
     from headrace.ike.constants import NotifyType, PayloadType, ProtocolId
-    from headrace.ike.main_mode import Initiator
+    from headrace.ike.initiator import Initiator
     from headrace.ike.payloads import Notify
 
     pair = Pair(QUIET, QUIET).connect()
@@ -348,7 +348,7 @@ def test_responder_lifetime_shortens() -> None:
     from headrace.ike.constants import NotifyType, PayloadType, ProtocolId
     from headrace.ike.message import emit_chain, parse_chain
     from headrace.ike.payloads import Notify
-    from headrace.ike.quick_mode import _responder_lifetime, _shorter
+    from headrace.ike.quick_initiator import _responder_lifetime, _shorter
 
     data = emit_attributes([Attribute.of(1, 1), Attribute.of(2, 1000)])
     body = Notify(NotifyType.RESPONDER_LIFETIME, ProtocolId.ESP, b"1234", data).emit()

@@ -23,12 +23,13 @@ from headrace.ike.config import IkeConfig
 from headrace.ike.constants import COOKIE_OCTETS, HEADER_OCTETS, VERSION, Exchange, NotifyType, PayloadType, ProtocolId
 from headrace.ike.context import Context, Received
 from headrace.ike.events import Dropped, IkeEvent, Refused
-from headrace.ike.main_mode import Responder, State
+from headrace.ike.main_mode import State
 from headrace.ike.message import Header, TooManyPayloads, emit_message, parse_chain
 from headrace.ike.payloads import BadProposal, Fragment, Notify, UnsupportedDoi, UnsupportedSituation
 from headrace.ike.peer import Peer
 from headrace.ike.phase1 import Phase1
 from headrace.ike.refusal import Drop, Refuse, notify_for
+from headrace.ike.responder import Responder
 from headrace.ike.schedule import Schedule
 from headrace.ike.throttle import Throttle
 from headrace.model import Datagram, Endpoint, Failure, IPAddress, Rand

@@ -13,10 +13,12 @@ from headrace.core import earliest
 from headrace.errors import Slug
 from headrace.esp.sa import Child, Children, ChildState, Due, plan
 from headrace.ike import informational
+from headrace.ike.complaints import BEHIND_NAT, behind_nat
 from headrace.ike.constants import Exchange, NotifyType
 from headrace.ike.context import Context, Received
 from headrace.ike.dpd import DeadPeerDetection, Verdict
 from headrace.ike.events import ChildUp, InstallSa, PeerDown, PeerMoved, PeerUp, Refused, RemoveSa, UseSa
+from headrace.ike.initiator import Initiator
 from headrace.ike.limits import (
     CHILDLESS,
     CHILDLESS_LATER,
@@ -28,12 +30,14 @@ from headrace.ike.limits import (
     SETTLE,
     SETTLE_RESPONDER,
 )
-from headrace.ike.main_mode import BEHIND_NAT, Initiator, Responder, behind_nat
 from headrace.ike.natt import NO_NAT, NatVerdict
 from headrace.ike.payloads import Fragment
-from headrace.ike.phase1 import Phase1
-from headrace.ike.quick_mode import QuickInitiator, QuickMode, QuickResponder, Selectors
+from headrace.ike.phase1 import Phase1, Phase1s
+from headrace.ike.quick_initiator import QuickInitiator
+from headrace.ike.quick_mode import QuickMode, Selectors
+from headrace.ike.quick_responder import QuickResponder
 from headrace.ike.refusal import Drop, Refuse, notify_for
+from headrace.ike.responder import Responder
 from headrace.model import Endpoint, Failure
 from headrace.wire import Malformed
 
@@ -80,7 +84,7 @@ class Peer:
         self.pending: Initiator | None = None
         """Main mode that we began."""
         self.children = Children(SETTLE, SETTLE_RESPONDER)
-        self._ikes: dict[tuple[bytes, bytes], Phase1] = {}
+        self._ikes = Phase1s(SETTLE, SETTLE_RESPONDER)
         self._wanted: list[Child | None] = []
         """Pairs to be made or renewed as soon as there is an ISAKMP SA; ``None`` is the first."""
         self._selectors: Selectors | None = None
@@ -98,7 +102,7 @@ class Peer:
     @property
     def ikes(self) -> list[Phase1]:
         """ISAKMP SAs, oldest first."""
-        return list(self._ikes.values())
+        return list(self._ikes)
 
     def begin(self, now: float, *, first_contact: bool) -> None:
         """Begin as initiator: main mode, then quick mode."""
@@ -132,7 +136,7 @@ class Peer:
 
     def release(self, phase1: Phase1) -> None:
         """Give an ISAKMP SA away to another peer."""
-        del self._ikes[phase1.cookies]
+        self._ikes.remove(phase1)
 
     def receive(self, received: Received, now: float) -> None:
         """Take a message with cookies of this peer. Raises ``Drop``."""
@@ -201,7 +205,7 @@ class Peer:
         if self.down:
             return
         self.down = True
-        best = self._best()
+        best = self._ikes.best
         spis = [child.spi_in for child in self.children]
         if tell and best is not None:
             if spis:
@@ -224,7 +228,7 @@ class Peer:
         times = [self.children.deadline(), self.pending.deadline() if self.pending else None, self._childless_at()]
         if self.up and self._dpd_serves():
             times.append(self._dpd.deadline(config.dpd_delay, config.dpd_timeout))
-        for phase1 in self._ikes.values():
+        for phase1 in self._ikes:
             times += [phase1.expires_at, phase1.retire_at, phase1.origin.deadline() if not phase1.initiator else None]
             times.append(phase1.rekey_at if phase1.retire_at is None and self.pending is None else None)
             times.append(phase1.reassembly.deadline())
@@ -285,7 +289,7 @@ class Peer:
         config = self.ctx.config
         match self._dpd.tick(now, config.dpd_delay, config.dpd_timeout):
             case Verdict.ASK:
-                best = self._best()
+                best = self._ikes.best
                 if best is not None:
                     self._inform(best, informational.dpd(NotifyType.R_U_THERE, best.channel, self._dpd.sequence), now)
                 else:
@@ -297,7 +301,7 @@ class Peer:
                 pass
 
     def _dpd_serves(self) -> bool:
-        return self._answers_dpd and (bool(self._ikes) or bool(len(self.children)))
+        return self._answers_dpd and bool(self._ikes or self.children)
 
     def _childless_at(self) -> float | None:
         if self._childless_since is None or not self.up or self.pending or any(not mode.finished for mode in self._modes()):
@@ -318,10 +322,6 @@ class Peer:
         self.close(failure, now)
 
     # -- phase 1
-
-    def _best(self) -> Phase1 | None:
-        """The ISAKMP SA for what is to be sent: the newest that is not about to go."""
-        return max(self._ikes.values(), key=lambda item: (item.retire_at is None, item.established), default=None)
 
     def _main_mode(self, now: float, *, first_contact: bool = False) -> None:
         mode = Initiator(self.ctx, self.local, self.remote, now, first_contact=first_contact, feign_local=self.initiator)
@@ -360,7 +360,7 @@ class Peer:
 
     def _drop_pending(self) -> None:
         if self.pending is not None:
-            if self.pending.cookies not in self._ikes:
+            if self._ikes.get(self.pending.cookies) is None:
                 self.host.detach(self.pending.cookies)
             self.pending.reassembly.clear()
             self.pending = None
@@ -371,16 +371,7 @@ class Peer:
         agreed = plan(config.rekey_time, phase1.life, 0, initiator=phase1.initiator, jitter=self.ctx.fraction())
         phase1.rekey_at = now + agreed.rekey_after
         phase1.expires_at = now + agreed.life
-        for other in self._ikes.values():
-            if other.retire_at is not None:
-                continue
-            if other.established <= phase1.started:
-                loser, ours = other, phase1.initiator
-            else:
-                loser = min(other, phase1, key=lambda item: item.channel.cookie_i)
-                ours = loser.initiator
-            loser.retire_at = now + (SETTLE if ours else SETTLE_RESPONDER)
-        self._ikes[phase1.cookies] = phase1
+        self._ikes.add(phase1, now)
         self.host.attach(phase1.cookies, self)
         self.host.named(self, phase1.name)
         self._dpd.alive(now)
@@ -390,16 +381,13 @@ class Peer:
         self._move(phase1.local, phase1.remote)
 
     def _remove_phase1(self, phase1: Phase1) -> None:
-        self._ikes.pop(phase1.cookies, None)
+        self._ikes.remove(phase1)
         self.host.detach(phase1.cookies)
         phase1.reassembly.clear()
         for mode in list(phase1.quick.values()):
             mode.failure = mode.failure or Failure(Slug.ESP_TIMEOUT, "the ISAKMP SA went away during quick mode")
             mode.give_up(self._now)
         phase1.quick.clear()
-        best = self._best()
-        if best is not None:
-            best.retire_at = None  # if the best was about to go, then what was to replace it is gone first
 
     # -- messages of phase 2
 
@@ -493,13 +481,13 @@ class Peer:
             del phase1.quick[key]
 
     def _modes(self) -> list[QuickMode]:
-        return [mode for phase1 in self._ikes.values() for mode in phase1.quick.values()]
+        return [mode for phase1 in self._ikes for mode in phase1.quick.values()]
 
     def _quick_mode(self, replaces: Child | None, now: float) -> None:
         """Make the first pair, or renew one; where there is no ISAKMP SA, make that first."""
         if self.down or any(isinstance(mode, QuickInitiator) and not mode.finished for mode in self._modes()):
             return
-        best = self._best()
+        best = self._ikes.best
         if best is None or best.seen.exhausted:
             if replaces not in self._wanted:
                 self._wanted.append(replaces)
@@ -659,7 +647,7 @@ class Peer:
         assert isinstance(mode, QuickInitiator)
         if mode.replaces is not None and mode.replaces.state is ChildState.ACTIVE:
             mode.replaces.rekey_at = now + REKEY_RETRY
-        if failure.slug is Slug.ESP_TIMEOUT and mode.phase1.cookies in self._ikes:
+        if failure.slug is Slug.ESP_TIMEOUT and mode.phase1 in self._ikes:
             # The peer may have lost the ISAKMP SA: the next attempt begins with a new one.
             self._remove_phase1(mode.phase1)
 
@@ -693,7 +681,7 @@ class Peer:
         self._remove_child(child)
 
     def _tell_deleted(self, child: Child, now: float) -> None:
-        best = self._best()
+        best = self._ikes.best
         if best is not None:
             self._inform(best, informational.delete_children([child.spi_in]), now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from headrace.ike.channel import Channel
     from headrace.ike.constants import AuthMethod
     from headrace.ike.fragment import Reassembly
-    from headrace.ike.main_mode import Initiator, Responder
+    from headrace.ike.main_mode import MainMode
     from headrace.ike.natt import NatVerdict, Variant
     from headrace.ike.payloads import Identification
     from headrace.ike.proposal import IkeProposal
@@ -82,7 +83,7 @@ class Phase1:
     established: float
     life: float
     """Seconds, agreed."""
-    origin: Initiator | Responder
+    origin: MainMode
     """The exchange that made it; it answers repetitions of the last request for a while."""
     reassembly: Reassembly
     rekey_at: float = 0.0
@@ -109,3 +110,57 @@ class Phase1:
     def floated(self) -> bool:
         """Whether ESP goes in UDP: a NAT was found, or feigned, and both sides know what to do about it."""
         return self.variant is not None and bool(self.nat)
+
+
+class Phase1s:
+    """The ISAKMP SAs of one peer: which one is used, which ones go because a newer one has taken over.
+
+    The rule is that of ``headrace.esp.sa.Children``: one that was begun when another was established is its successor; of two that were
+    being made at the same time the lower initiator cookie loses.
+    """
+
+    __slots__ = ("_items", "_settle", "_settle_other")
+
+    def __init__(self, settle: float, settle_other: float) -> None:
+        """Seconds: ``settle`` until we take away what we replaced, ``settle_other`` until the peer should have."""
+        self._items: dict[tuple[bytes, bytes], Phase1] = {}
+        self._settle = settle
+        self._settle_other = settle_other
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Phase1]:
+        return iter(list(self._items.values()))
+
+    def __contains__(self, phase1: Phase1) -> bool:
+        return self._items.get(phase1.cookies) is phase1
+
+    def get(self, cookies: tuple[bytes, bytes]) -> Phase1 | None:
+        """The one with these cookies."""
+        return self._items.get(cookies)
+
+    @property
+    def best(self) -> Phase1 | None:
+        """The one for what is to be sent: the newest that is not about to go."""
+        return max(self._items.values(), key=lambda item: (item.retire_at is None, item.established), default=None)
+
+    def add(self, phase1: Phase1, now: float) -> None:
+        """A new one; older ones, or a rival, are superseded."""
+        for other in self._items.values():
+            if other.retire_at is not None:
+                continue
+            if other.established <= phase1.started:
+                loser, ours = other, phase1.initiator
+            else:
+                loser = min(other, phase1, key=lambda item: item.channel.cookie_i)
+                ours = loser.initiator
+            loser.retire_at = now + (self._settle if ours else self._settle_other)
+        self._items[phase1.cookies] = phase1
+
+    def remove(self, phase1: Phase1) -> None:
+        """One is gone. Where the best that is left had been about to go, what was to replace it went first: it stays."""
+        self._items.pop(phase1.cookies, None)
+        best = self.best
+        if best is not None:
+            best.retire_at = None
