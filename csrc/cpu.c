@@ -38,6 +38,9 @@ static const struct slot {
     {"cbc256-sha256-seal", offsetof(struct hr_kernels, cbc256_sha256_seal)},
     {"rc4", offsetof(struct hr_kernels, rc4)},
     {"mppe-rekey", offsetof(struct hr_kernels, mppe_rekey)},
+    {"fcs16", offsetof(struct hr_kernels, fcs16)},
+    {"stuff", offsetof(struct hr_kernels, stuff)},
+    {"unstuff", offsetof(struct hr_kernels, unstuff)},
 };
 enum { SLOTS = sizeof slots / sizeof slots[0] };
 
@@ -62,8 +65,16 @@ static const struct row {
 	 .hmac_sha512 = {"scalar", hr_hmac_sha512_portable},
 	 .rc4 = {"scalar", hr_rc4_portable},
 	 .mppe_rekey = {"scalar", hr_mppe_rekey_portable},
+	 .fcs16 = {"tables", hr_fcs16_portable},
+	 .stuff = {"scalar", hr_stuff_portable},
+	 .unstuff = {"scalar", hr_unstuff_portable},
      }},
 #if HR_X86
+    {HR_LEVEL_AESNI,
+     0,
+     {
+	 .fcs16 = {"pclmulqdq", hr_fcs16_clmul},
+     }},
     {HR_LEVEL_AESNI,
      HR_FEATURE_SHA,
      {
@@ -75,6 +86,8 @@ static const struct row {
 	 .des_cbc_encrypt = {"bitslice256", hr_des_cbc_encrypt_avx2},
 	 .des_cbc_decrypt = {"bitslice256", hr_des_cbc_decrypt_avx2},
 	 .rc4 = {"avx2 x32", hr_rc4_avx2},
+	 .stuff = {"avx2", hr_stuff_avx2},
+	 .unstuff = {"avx2", hr_unstuff_avx2},
      }},
     {HR_LEVEL_AVX512,
      0,
@@ -93,6 +106,12 @@ static const struct row {
      {
 	 .des_cbc_encrypt = {"byteslice512", hr_des_cbc_encrypt_avx512},
 	 .des_cbc_decrypt = {"byteslice512", hr_des_cbc_decrypt_avx512},
+     }},
+    {HR_LEVEL_AVX512,
+     0,
+     {
+	 .stuff = {"vbmi2", hr_stuff_avx512},
+	 .unstuff = {"vbmi2", hr_unstuff_avx512},
      }},
     {HR_LEVEL_AVX512,
      HR_FEATURE_SHA,

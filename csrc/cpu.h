@@ -13,6 +13,7 @@
 #include "kernels/aes_gcm.h"
 #include "kernels/des_cbc.h"
 #include "kernels/cbc_hmac.h"
+#include "kernels/hdlc.h"
 #include "kernels/hmac.h"
 #include "kernels/mppe_rekey.h"
 #include "kernels/rc4.h"
@@ -64,6 +65,18 @@ struct hr_kernels {
 		const char *name;
 		hr_rekey_fn *run;
 	} mppe_rekey;
+	struct {
+		const char *name;
+		hr_fcs16_fn *run;
+	} fcs16;
+	struct {
+		const char *name;
+		hr_stuff_fn *run;
+	} stuff;
+	struct {
+		const char *name;
+		hr_unstuff_fn *run;
+	} unstuff;
 };
 
 /* The chosen kernels: filled by hr_init(), constant afterwards. */

@@ -99,6 +99,8 @@ enum hr_status {
 	HR_DROP_MPPE_NOT_OPEN = 74, /* encrypted although CCP is not open */
 	HR_DROP_MPPE_STALE = 75, /* coherency count behind */
 	HR_DROP_MPPE_LOST = 76,	 /* stateful: waiting for a flush, or a jump beyond the bound */
+	HR_DROP_MPPC_MALFORMED = 77, /* no compressed frame is like that, or it is too long: a CCP Reset-Request is due */
+	HR_DROP_MPPC_LOST = 78,	 /* waiting for a flush */
 	/* payload */
 	HR_DROP_IP_MALFORMED = 80,
 	HR_DROP_SPOOFED_SOURCE = 81,
@@ -360,6 +362,46 @@ void hr_crypt_mppe_free(struct hr_crypt_mppe *stream); /* wipes; NULL is nothing
  * header of the packet (16 bits: A, D, count). No two packets may overlap. 0, HR_E_ARGUMENT, HR_E_DESCRIPTOR: then nothing was
  * touched. */
 int hr_crypt_mppe(struct hr_crypt_mppe *const *streams, uint32_t n_streams, struct hr_batch *batch);
+/* RC4 alone: packet i is worked with the stream that begins with key i; keys has batch->n keys of key_len (1 to 256) octets. */
+int hr_crypt_rc4(const uint8_t *keys, uint32_t key_len, struct hr_batch *batch);
+/* The session key of a direction, and those after each of `steps` key changes: steps + 1 times 16 octets, of which 40 and 56 bits
+ * use 8. 0 or HR_E_ARGUMENT. */
+int hr_crypt_mppe_keys(const struct hr_mppe_config *config, uint32_t steps, uint8_t *keys);
+
+/* PPP in HDLC-like framing (RFC 1662), for ptys and serial lines: one line, both directions. A line belongs to one thread at a time.
+ * max_frame: longest frame without its FCS (MRU and 4). The maps name control characters: of those we send, what must be escaped; of
+ * those that arrive, what only the line can have put in. */
+struct hr_hdlc_stats {
+	uint64_t good, bad_fcs, runts, aborts, too_long; /* frames received */
+};
+struct hr_hdlc;
+struct hr_hdlc *hr_hdlc_new(uint32_t max_frame); /* 8 to 65535; NULL: out of range, or no memory */
+void hr_hdlc_free(struct hr_hdlc *line);
+void hr_hdlc_maps(struct hr_hdlc *line, uint32_t send, uint32_t receive); /* all ones in the beginning */
+void hr_hdlc_stats(const struct hr_hdlc *line, struct hr_hdlc_stats *stats);
+/* Frame a whole batch: each descriptor covers one frame (ff 03, protocol, information). What is to be sent follows in out, frame
+ * after frame; `open`: with a flag in front, as after idle time. The octets written, or HR_E_ARGUMENT, HR_E_DESCRIPTOR, HR_E_FULL: out
+ * is too small. Twice the octets, 6 a frame and 80 more are always enough. Every descriptor gets HR_OK. */
+int64_t hr_hdlc_encode_batch(struct hr_hdlc *line, struct hr_batch *batch, uint8_t open, uint8_t *out, uint64_t room);
+/* Octets of the line to frames. batch->n says how many descriptors there are, each with off and len of a slot for a frame; it comes
+ * back as the number of frames, len as their lengths, kind as HR_KIND_PPP, status as HR_OK. A slot is to hold max_frame octets. The
+ * octets that were taken: fewer than len when all slots are used. HR_E_ARGUMENT, HR_E_DESCRIPTOR. */
+int64_t hr_hdlc_decode_batch(struct hr_hdlc *line, const uint8_t *octets, uint64_t len, struct hr_batch *batch);
+
+/* MPPC (RFC 2118): one session, both directions. Each descriptor covers protocol and information of a PPP frame, desc.session is an
+ * index into links, desc.seq the upper bits of the MPPC header: A 8000, B 4000, C 2000. Packets of one link are worked in the order
+ * of the batch, in place.
+ *  compress: seq comes out; with C the packet has become smaller and room_tail larger, without C it is as it was. HR_OK.
+ *  expand:   seq goes in. HR_OK, HR_DROP_MPPC_MALFORMED, HR_DROP_MPPC_LOST, HR_DROP_ROOM (no room for the frame in room_tail; the link
+ *            has lost its place). At most 8,192 octets a frame.
+ * 0, HR_E_ARGUMENT, HR_E_DESCRIPTOR: then nothing was touched. */
+struct hr_mppc;
+struct hr_mppc *hr_mppc_new(void);
+void hr_mppc_free(struct hr_mppc *link); /* wipes; NULL is nothing */
+void hr_mppc_reset_sender(struct hr_mppc *link);  /* the peer asked for a reset: A on the next packet */
+void hr_mppc_lose_receiver(struct hr_mppc *link); /* a packet is missing: nothing more until A */
+int hr_mppc_compress_batch(struct hr_mppc *const *links, uint32_t n_links, struct hr_batch *batch);
+int hr_mppc_expand_batch(struct hr_mppc *const *links, uint32_t n_links, struct hr_batch *batch);
 
 /* Tables. */
 struct hr_dp *hr_dp_new(const struct hr_dp_config *config);
