@@ -9,8 +9,8 @@
  *
  * seal: the IV is in place; encrypts the text and writes the ICV at packet + len.
  * open: sets job->ok to 1 and decrypts the text, or sets it to 0 and leaves the text as it came.
- * Text of any length, keys may differ from job to job, the longest come first. Touches nothing outside [packet, packet + len +
- * 16). Constant time in keys and data.
+ * Text of any length, keys may differ from job to job, the longest come first (to within eight octets). Touches nothing outside
+ * [packet, packet + len + 16). Constant time in keys and data.
  */
 #ifndef HEADRACE_KERNELS_AES_GCM_H
 #define HEADRACE_KERNELS_AES_GCM_H

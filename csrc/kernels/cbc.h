@@ -10,8 +10,8 @@
  * no pass of its own is needed to make it. Decrypting, it runs over the text and leaves the IV field alone.
  *
  * One packet a lane: CBC encryption is serial within a packet and parallel over packets only. Lengths and keys may differ
- * from job to job; the longest come first, so that lanes filled in this order end together. Touches only the octets from 8
- * to len of each packet. Constant time in keys and data.
+ * from job to job (keys of AES have one length in one call); the longest come first, so that lanes filled in this order end
+ * together. Touches only the octets from 8 to len of each packet. Constant time in keys and data.
  */
 #ifndef HEADRACE_KERNELS_CBC_H
 #define HEADRACE_KERNELS_CBC_H

@@ -6,7 +6,7 @@
  * states behind the inner and the outer key block are precomputed (esp_key.h), so a packet costs its own blocks, the padding
  * and one block more. mac[i] receives the first HR_ICV_MAX octets of job i's MAC, or all if the digest is shorter; what lies
  * behind a shorter digest is undefined. All jobs of one call share hash and digest length; keys and message lengths may
- * differ, the longest come first. Reads nothing outside the message.
+ * differ, the longest come first (to within eight octets). Reads nothing outside the message.
  */
 #ifndef HEADRACE_KERNELS_HMAC_H
 #define HEADRACE_KERNELS_HMAC_H

@@ -87,6 +87,7 @@ static inline void hmac_group(struct hr_esp_job *const some[], uint32_t n, uint8
 		states[i] = HASH_STATES(job[i]->key);
 		p[i] = job[i]->packet;
 	}
+	tail.two = 0;
 	const uint32_t digest_words = HASH_STATE == 8 ? some[0]->key->digest_len / WORD : HASH_STATE;
 	vec_load_states(state, outer, states);
 

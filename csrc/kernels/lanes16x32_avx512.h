@@ -53,11 +53,20 @@ HR_INLINE vec vec_or_not_xor(vec b, vec c, vec d)
 
 #define vec_rol(x, n) _mm512_rol_epi32(x, n)
 #define vec_ror(x, n) _mm512_ror_epi32(x, n)
+#define vec_shl(x, n) _mm512_slli_epi32(x, n)
+#define vec_shlv(x, n) _mm512_sllv_epi32(x, n)
+#define vec_sub(a, b) _mm512_sub_epi32(a, b)
+#define vec_min(a, b) _mm512_min_epu32(a, b)
 #define vec_shr(x, n) _mm512_srli_epi32(x, n)
 
 HR_INLINE lane_mask lane_first(uint32_t n)
 {
 	return (lane_mask)((1u << n) - 1);
+}
+
+HR_INLINE lane_mask lane_greater(vec a, vec b)
+{
+	return _mm512_cmpgt_epi32_mask(a, b);
 }
 
 HR_INLINE vec vec_load(const lane_word *p)
@@ -80,6 +89,12 @@ HR_INLINE vec vec_add_masked(vec a, lane_mask mask, vec b)
 HR_INLINE vec vec_place(vec x, vec position, lane_word at, vec then)
 {
 	return _mm512_mask_mov_epi32(x, _mm512_cmpeq_epi32_mask(position, vec_set1(at)), then);
+}
+
+/* x in the lanes of the mask, 0 elsewhere */
+HR_INLINE vec vec_keep(lane_mask mask, vec x)
+{
+	return _mm512_maskz_mov_epi32(mask, x);
 }
 
 /* Reverse the octets of each word. */
