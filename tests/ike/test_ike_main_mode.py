@@ -360,6 +360,14 @@ def test_closing_deletes_esp_before_isakmp() -> None:
     assert not pair.server.ike._by_cookies and not pair.server.ike._by_identity and not pair.server.ike._ctx.spis
 
 
+def test_nothing_to_offer() -> None:
+    for wrong in (replace(config(), proposals=()), replace(config(), esp_proposals=())):
+        pair = Pair(wrong)
+        pair.dial()
+        assert pair.client.slugs() == [Slug.IKE_NO_PROPOSAL]
+        assert pair.client.ike.stats().peers == 0
+
+
 def test_unknown_handles_are_ignored() -> None:
     pair = Pair()
     ike = pair.client.ike

@@ -80,6 +80,18 @@ def phase2_failure(notify: int, *, initiator: bool) -> Failure:
     return Failure(Slug.IKE_NOTIFY, said)
 
 
+LATE_REFUSALS: Final = frozenset(
+    {NotifyType.AUTHENTICATION_FAILED, NotifyType.INVALID_SIGNATURE, NotifyType.INVALID_HASH_INFORMATION, *_CERTIFICATE_NOTES}
+)
+"""Notifications that can only be about our message 6, as long as nothing was built on phase 1."""
+
+
+def late_refusal(notify: int, auth: str) -> Failure:
+    """A peer's refusal of our message 6, when phase 1 was complete for us already."""
+    slug = Slug.OUR_AUTH_REFUSED if auth == "psk" else Slug.OUR_CERT_REFUSED
+    return Failure(slug, f"the peer answered {notify_name(notify)} to our last message of main mode")
+
+
 BEHIND_NAT: Final = (
     "we stand behind a NAT, and Windows then makes no connection until AssumeUDPEncapsulationContextOnSendRule is 2 in its registry"
     " (Services\\PolicyAgent; Windows XP: Services\\IPSec) and it was restarted; feature updates of Windows take the value away"

@@ -59,10 +59,6 @@ class DeadPeerDetection:
         self.sequence = (self.sequence + 1) % _MODULUS
         return Verdict.ASK
 
-    def answers(self, sequence: int) -> bool:
-        """Whether an R-U-THERE-ACK belongs to the question that is open."""
-        return self._asked_first is not None and sequence == self.sequence
-
 
 def _interval(delay: float, timeout: float) -> float:
     # At least three questions before the peer is given up.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from headrace.core import Core
-from headrace.errors import Slug
+from headrace.errors import PeerError, Slug
 from headrace.ike.config import IkeConfig
 from headrace.ike.constants import COOKIE_OCTETS, HEADER_OCTETS, VERSION, Exchange, NotifyType, PayloadType, ProtocolId
 from headrace.ike.context import Context, Received
@@ -99,6 +99,8 @@ class IkeEndpoint(Core[IkeEvent]):
             self._take(datagram.data, datagram.local, datagram.remote, now, whole=False)
         except Drop as drop:
             self._ctx.drop(datagram.remote, drop)
+        except PeerError as error:  # a table that has no row for what came
+            self._ctx.drop(datagram.remote, Drop("ike_unexpected", str(error)))
 
     def poll_datagrams(self) -> list[Datagram]:
         """What is to be sent, oldest first; the marker belongs in front of those from the NAT-T port."""

@@ -40,9 +40,6 @@ class Target(Protocol):
     def peer_began_anew(self, phase1: Phase1, now: float) -> None:
         """INITIAL-CONTACT."""
 
-    def peer_connected(self, phase1: Phase1, now: float) -> None:
-        """CONNECTED outside of a quick mode: nothing depends on it."""
-
     def peer_refused(self, phase1: Phase1, notify: int, spi: bytes, now: float) -> None:
         """An error notification."""
 
@@ -84,7 +81,7 @@ def _notified(target: Target, phase1: Phase1, note: Notify, now: float) -> None:
         case NotifyType.INITIAL_CONTACT:
             target.peer_began_anew(phase1, now)
         case NotifyType.CONNECTED:
-            target.peer_connected(phase1, now)
+            pass  # late: the quick mode did not wait for it
         case number if number < NOTIFY_STATUS_FIRST:
             target.peer_refused(phase1, number, note.spi, now)
         case _:

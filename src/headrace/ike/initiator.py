@@ -48,6 +48,8 @@ class Initiator(MainMode):
         methods = self._methods()
         if not methods:
             raise Refuse(None, Slug.PSK_NONE, "neither a certificate nor a pre-shared key is configured for this peer")
+        if not self.config.proposals or not self.config.esp_proposals:
+            raise Refuse(None, Slug.IKE_NO_PROPOSAL, "no proposal for phase 1, or none for ESP, is configured")
         self.cookie_i = self.ctx.cookie()
         self._machine.fire(Event.BEGIN, list(methods), now)
 

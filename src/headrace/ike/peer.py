@@ -13,7 +13,7 @@ from headrace.core import earliest
 from headrace.errors import Slug
 from headrace.esp.sa import Child, Children, ChildState, Due, plan
 from headrace.ike import informational
-from headrace.ike.complaints import BEHIND_NAT, behind_nat
+from headrace.ike.complaints import BEHIND_NAT, LATE_REFUSALS, behind_nat, late_refusal
 from headrace.ike.constants import Exchange, NotifyType
 from headrace.ike.context import Context, Received
 from headrace.ike.dpd import DeadPeerDetection, Verdict
@@ -142,13 +142,15 @@ class Peer:
         """Take a message with cookies of this peer. Raises ``Drop``."""
         self._now = now
         phase1 = self._ikes.get(received.header.cookies)
-        if phase1 is not None:
-            self._established(phase1, received, now)
-        elif self.pending is not None and received.header.cookie_i == self.pending.cookie_i:
-            self._negotiate(self.pending, received, now)
-        else:
-            raise Drop("ike_cookie")
-        self._check_gone(now)
+        try:
+            if phase1 is not None:
+                self._established(phase1, received, now)
+            elif self.pending is not None and received.header.cookie_i == self.pending.cookie_i:
+                self._negotiate(self.pending, received, now)
+            else:
+                raise Drop("ike_cookie")
+        finally:
+            self._check_gone(now)
 
     def reassemble(self, received: Received, fragment: Fragment, now: float) -> bytes | None:
         """Take a fragment; gives the whole message when it was the missing one. Raises ``Drop``."""
@@ -243,7 +245,6 @@ class Peer:
             if failure is not None:
                 self._main_mode_failed(failure, now)
             elif self.pending is not None:
-                self._last_sent = now
                 self.pending.reassembly.expire(now)
         for step in (self._tick_quick_modes, self._tick_children, self._tick_phase1s, self._tick_dpd, self._tick_childless):
             if not self.down:
@@ -271,6 +272,8 @@ class Peer:
 
     def _tick_phase1s(self, now: float) -> None:
         for phase1 in self.ikes:
+            if self.down:
+                return
             phase1.reassembly.expire(now)
             phase1.origin.tick(now)
             if now >= phase1.expires_at or (phase1.retire_at is not None and now >= phase1.retire_at):
@@ -512,7 +515,7 @@ class Peer:
     def _heard(self, received: Received, now: float) -> None:
         """An authenticated message that was not had before: the peer lives, and it is where this came from (RFC 3947 section 4)."""
         self._dpd.alive(now)
-        if not self.nat.local:
+        if not self.nat.local and (not self.floated or received.local.port == self.ctx.natt_port):
             self._move(received.local, received.remote)
 
     def _move(self, local: Endpoint, remote: Endpoint) -> None:
@@ -568,10 +571,6 @@ class Peer:
             raise Drop("ike_notify")
         self.host.began_anew(self, phase1, now)
 
-    def peer_connected(self, phase1: Phase1, now: float) -> None:
-        """CONNECTED, late."""
-        del phase1, now
-
     def peer_refused(self, phase1: Phase1, notify: int, spi: bytes, now: float) -> None:
         """An error notification: of the quick mode it names, or of the only one."""
         waiting = [mode for mode in phase1.quick.values() if not mode.finished]
@@ -579,15 +578,8 @@ class Peer:
         chosen = named or (waiting if len(waiting) == 1 else [])
         if chosen:
             chosen[0].refused(notify, now)
-        elif notify in {
-            NotifyType.AUTHENTICATION_FAILED,
-            NotifyType.INVALID_CERTIFICATE,
-            NotifyType.INVALID_CERT_AUTHORITY,
-        } and not (phase1.quick_done):
-            slug = Slug.OUR_AUTH_REFUSED if phase1.auth == "psk" else Slug.OUR_CERT_REFUSED
-            failure = Failure(
-                slug, f"the peer answered {NotifyType(notify).name.replace('_', '-')} to our last message of main mode"
-            )
+        elif notify in LATE_REFUSALS and not phase1.quick_done:
+            failure = late_refusal(notify, phase1.auth)
             self.ctx.events.put(Refused(self.remote, failure, self.handle))
             self._remove_phase1(phase1)
             if not self._ikes and not self.children.alive:
@@ -606,9 +598,8 @@ class Peer:
         """Whether the peer has an SA with this SPI already."""
         return self.children.by_outbound(spi) is not None
 
-    def make_room(self, now: float) -> None:
+    def make_room(self) -> None:
         """One pair more: an old one goes where there are too many. Raises ``Refuse``."""
-        del now
         limit = self.ctx.config.max_children_per_peer
         while len(self.children) >= limit:
             spare = self.children.oldest_superseded()
@@ -616,9 +607,8 @@ class Peer:
                 raise Refuse(NotifyType.NO_PROPOSAL_CHOSEN, Slug.ESP_NO_PROPOSAL, f"the peer has {limit} ESP SAs already")
             self._remove_child(spare)
 
-    def install_inbound(self, child: Child, phase1: Phase1) -> None:
+    def install_inbound(self, child: Child) -> None:
         """From now on ESP may come in."""
-        del phase1
         self.children.add(child)
         self._install(child, outbound=False)
 

@@ -13,7 +13,7 @@ from headrace.ike.constants import DEFAULT_LIFE, KEY_IKE, AuthMethod, LifeType, 
 from headrace.ike.limits import MAX_LIFE, MAX_OFFERED, MIN_LIFE
 from headrace.ike.payloads import LAYER, Proposal, SecurityAssociation, Transform
 from headrace.ike.proposal import TIERS, IkeCipher, IkeHash, IkeProposal, cipher_label, group_label, hash_label
-from headrace.ike.refusal import Drop, Refuse, listed
+from headrace.ike.refusal import Refuse, listed
 from headrace.wire import Malformed
 
 _A = Phase1Attribute
@@ -140,8 +140,6 @@ def accept(sa: SecurityAssociation, offered: SecurityAssociation) -> Choice:
 
 def build(proposals: Sequence[IkeProposal], methods: Sequence[AuthMethod], life: float) -> SecurityAssociation:
     """Our offer: every proposal with every authentication method, most wanted first, as many as fit one datagram."""
-    if not proposals or not methods:
-        raise Drop("ike_unexpected", "nothing to offer")
     each = max(1, MAX_OFFERED // len(methods))
     wanted = [(method, proposal) for method in methods for proposal in proposals[:each]]
     transforms = tuple(

@@ -122,7 +122,7 @@ class QuickInitiator(QuickMode):
     def send_message_3(self, now: float) -> None:
         """HDR*, HASH(3); inbound first."""
         assert self.child is not None
-        self.owner.install_inbound(self.child, self.phase1)
+        self.owner.install_inbound(self.child)
         channel = self.phase1.channel
         value = channel.keys.hash_a(ZERO_OCTET, self.message_id.to_bytes(4, "big"), self._nonce_i, self._nonce_r)
         self._transmit(channel.seal(Exchange.QUICK, self.message_id, self._iv, [(PayloadType.HASH, value)]), now)

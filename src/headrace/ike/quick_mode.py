@@ -124,10 +124,10 @@ class Owner(Protocol):
     def outbound_in_use(self, spi: int) -> bool:
         """Whether the peer has an SA with this SPI already."""
 
-    def make_room(self, now: float) -> None:
+    def make_room(self) -> None:
         """A child more is about to be made. Raises ``Refuse`` if there is no room."""
 
-    def install_inbound(self, child: Child, phase1: Phase1) -> None:
+    def install_inbound(self, child: Child) -> None:
         """From now on ESP may come in."""
 
     def confirm(self, mode: QuickMode, child: Child, now: float) -> None:

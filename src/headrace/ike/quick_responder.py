@@ -41,7 +41,7 @@ class QuickResponder(QuickMode):
         if exchange is not None and choice.group is not None:
             pair = groups.begin(choice.group, owner.ctx.rand)
             shared, own_public = self._check_public(choice.group, exchange.data, pair), pair.public
-        owner.make_room(now)
+        owner.make_room()
         self._nonce_r = owner.ctx.rand(NONCE_OCTETS)
         self.child = self._make_child(choice, owner.ctx.spi(), shared, choice.offer.life, port)
         if identities:
@@ -58,7 +58,7 @@ class QuickResponder(QuickMode):
     def send_message_2(self, payloads: Sequence[tuple[int, bytes]], now: float) -> None:
         """HDR*, HASH(2), SA, Nr, ...; inbound first."""
         assert self.child is not None
-        self.owner.install_inbound(self.child, self.phase1)
+        self.owner.install_inbound(self.child)
         channel = self.phase1.channel
         self._transmit(channel.seal_hashed(Exchange.QUICK, self.message_id, self._iv, payloads, self._nonce_i), now)
         self._retransmission = Retransmission(self.config, now)
