@@ -42,6 +42,8 @@ EXIT_START: Final = 3
 """This machine did not give something: a port, the TUN, a right."""
 
 _HANGUP_TIMEOUT: Final = 3.0
+_PING_TRIALS: Final = 3
+"""Echo requests, a second each, that may go unanswered before those that count."""
 _RECONNECT_DELAY: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
@@ -118,6 +120,11 @@ class Call:
             print(json.dumps({"time": round(time.time(), 3), "after": round(spent, 4), **data}), flush=True)
         else:
             print(f"{spent:7.3f} s  {text}", file=sys.stderr, flush=True)
+
+    @property
+    def answered(self) -> bool:
+        """Whether every ping that was asked for was answered."""
+        return self.ping_result is not None and self.ping_result.received == self.ping_result.sent
 
     def hang_up(self) -> None:
         """End the call politely."""
@@ -225,25 +232,33 @@ class Call:
         session = self.session
         if session is None or self._hangup.is_set():
             return
+        waiting: list[asyncio.Task[Any]] = [asyncio.create_task(event.wait()) for event in (self._over, self._hangup)]
         if self.config.ping is not None and session.local_address is not None:
-            result = await ping(session.local_address, self.config.ping, count=self.config.ping_count, device=device)
-            self.ping_result = result
-            times = ", ".join(f"{t * 1000:.2f} ms" for t in result.times)
-            self.say(
-                f"ping {self.config.ping}: {result.received} of {result.sent} answered ({times or 'none'})",
-                event="ping",
-                target=str(self.config.ping),
-                sent=result.sent,
-                received=result.received,
-                times=list(result.times),
-            )
-            return
-        waiting = [asyncio.create_task(event.wait()) for event in (self._over, self._hangup)]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            waiting.append(asyncio.create_task(self._ping(session.local_address, self.config.ping, device)))
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
-        if not self._hangup.is_set():
+        for task in done:
+            task.result()
+        if self.ping_result is None and not self._hangup.is_set():
             raise CallFailed(ladder.outcome or Failure(Slug.PEER_CLOSED), str(remote))
+
+    async def _ping(self, source: IPv4Address, target: IPv4Address, device: str) -> None:
+        # A server may agree to the addresses before it has set its interface up (pppd does), and lose what comes in between.
+        for _ in range(_PING_TRIALS):
+            if (await ping(source, target, count=1, timeout=1.0, device=device)).received:
+                break
+        result = await ping(source, target, count=self.config.ping_count, device=device)
+        self.ping_result = result
+        times = ", ".join(f"{t * 1000:.2f} ms" for t in result.times)
+        self.say(
+            f"ping {target}: {result.received} of {result.sent} answered ({times or 'none'})",
+            event="ping",
+            target=str(target),
+            sent=result.sent,
+            received=result.received,
+            times=list(result.times),
+        )
 
     def _on_event(self, event: events.StackEvent, ladder: Lac, keylog: KeyLog | None) -> None:
         match event:
@@ -302,8 +317,7 @@ async def dial(config: DialConfig) -> int:
             if not config.reconnect:
                 return EXIT_REFUSED
         else:
-            answered = call.ping_result is None or call.ping_result.received == call.ping_result.sent
-            return EXIT_OK if answered else EXIT_REFUSED
+            return EXIT_OK if config.ping is None or call.answered else EXIT_REFUSED
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 with suppress(ValueError):
