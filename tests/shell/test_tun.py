@@ -6,6 +6,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import platform
 import select
 import socket
 import struct
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from headrace.shell import steer
 from headrace.shell import tun as module
 from headrace.shell.netns import Namespace
 from headrace.shell.tun import MAX_SEGMENTS, USO, VNET, Tun, TunError
@@ -83,6 +85,12 @@ def test_n208_the_device_node_cannot_be_opened(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(TunError, match=match):
         Tun("hr0")
+
+
+def test_steering_on_a_processor_whose_system_calls_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "pdp11")
+    with pytest.raises(OSError, match="pdp11"):
+        steer.load()
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EBUSY, errno.EINVAL])
@@ -209,6 +217,43 @@ class TestDevice:
             elif not offload:
                 assert data[0] == 0x45
                 assert len(data) <= 1400
+
+    def test_everything_for_one_destination_waits_in_one_queue(self, ns: Namespace) -> None:
+        with ns.call(lambda: Tun("hr0", queues=4)) as tun:
+            if not tun.steered:
+                pytest.skip("no right to load eBPF (a user namespace)")
+            networks: list[IPv4Network | IPv6Network] = [IPv4Network("10.99.0.0/24"), IPv6Network("fd00:99::/48")]
+            ns.call(lambda: tun.configure(address=IPv4Address("10.99.0.1"), networks=networks))
+            ns.call(lambda: tun.configure(address=IPv6Address("fd00:99::1")))
+            for family, targets in (
+                (socket.AF_INET, [f"10.99.0.{n}" for n in range(2, 42)]),
+                (socket.AF_INET6, [f"fd00:99:0:{n:x}::{port:x}" for n in range(1, 41) for port in (1, 2)]),
+            ):
+                with ns.call(lambda: socket.socket(family, socket.SOCK_DGRAM)) as sock:  # noqa: B023
+                    for target in targets:
+                        for port in range(2000, 2004):
+                            sock.sendto(b"x", (target, port))
+            queues: dict[bytes, set[int]] = {}
+            for number, fd in enumerate(tun.fds):
+                while select.select([fd], [], [], 0)[0]:
+                    packet = os.read(fd, 2000)[10 if tun.vnet else 0 :]
+                    key = packet[16:20] if packet[0] == 0x45 else packet[24:32]
+                    if packet[9 if packet[0] == 0x45 else 6] == 17:
+                        queues.setdefault(key, set()).add(number)
+            assert len(queues) == 80
+            assert all(len(its) == 1 for its in queues.values())
+            for length in (4, 8):
+                assert len(set.union(*(its for key, its in queues.items() if len(key) == length))) == 4
+
+    def test_without_the_right_to_steer_packets_are_shared_out_by_flow(
+        self, ns: Namespace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse() -> int:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(steer, "load", refuse)
+        with ns.call(lambda: Tun("hr0", queues=2)) as tun:
+            assert not tun.steered
 
     def test_it_works_from_within_a_running_event_loop(self, ns: Namespace) -> None:
         async def body() -> None:

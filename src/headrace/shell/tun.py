@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from pyroute2.netlink.exceptions import NetlinkError
 
 from headrace.errors import HeadraceError
+from headrace.shell import steer
 from headrace.shell.netlink import with_netlink
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _TUNSETIFF: Final = 0x400454CA
 _TUNGETFEATURES: Final = 0x800454CF
 _TUNSETOFFLOAD: Final = 0x400454D0
 _TUNSETVNETHDRSZ: Final = 0x400454D8
+_TUNSETSTEERINGEBPF: Final = 0x800454E0
 _IFF_TUN: Final = 0x0001
 _IFF_MULTI_QUEUE: Final = 0x0100
 _IFF_NO_PI: Final = 0x1000
@@ -86,6 +88,8 @@ class Tun:
         """``VNET`` and ``USO``: what the workers have to expect."""
         self.fds: tuple[int, ...] = ()
         """One descriptor for each queue, not blocking; closed with the device."""
+        self.steered = False
+        """Packets for one destination stay in one queue; without, they are shared out by flow."""
         fds: list[int] = []
         try:
             for _ in range(queues):
@@ -98,6 +102,9 @@ class Tun:
         self.name = name
         """As the kernel made it."""
         self.fds = tuple(fds)
+        if queues > 1:
+            with suppress(OSError):  # no CAP_BPF, as in a user namespace: then by flow
+                self._steer()
         try:
             self.index = self._prepare()
             """Interface index."""
@@ -126,6 +133,14 @@ class Tun:
                 with suppress(OSError):  # checksums and large segments then stay with the kernel: slower, not wrong
                     fcntl.ioctl(fd, _TUNSETOFFLOAD, tcp)
         return bytes(made[:16]).rstrip(b"\0").decode()
+
+    def _steer(self) -> None:
+        program = steer.load()
+        try:
+            fcntl.ioctl(self.fds[0], _TUNSETSTEERINGEBPF, struct.pack("i", program))
+        finally:
+            os.close(program)
+        self.steered = True
 
     def _prepare(self) -> int:
         def exchange(ip: Any) -> int:
