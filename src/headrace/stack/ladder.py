@@ -356,6 +356,8 @@ class Ladder:
                 self._on_install(event, now)
             case ike_events.RemoveSa():
                 self._on_remove(event)
+            case ike_events.UseSa():
+                self._on_use(event)
             case ike_events.ChildUp():
                 self._on_child_up(event, now)
             case ike_events.PeerMoved():
@@ -440,6 +442,12 @@ class Ladder:
         if index is not None:
             del self._by_sa[index]
             self._tables.remove_sa(index)
+
+    def _on_use(self, event: ike_events.UseSa) -> None:
+        peer = self._by_ike.get(event.peer)
+        index = peer.sas.get((event.spi, True)) if peer is not None else None
+        if index is not None:
+            self._tables.use_sa(index)
 
     def _on_child_up(self, event: ike_events.ChildUp, now: float) -> None:
         peer = self._by_ike.get(event.peer)
