@@ -224,7 +224,7 @@ def measure_one(toolbox: Toolbox, traffic: Traffic, effort: Effort, *, bar: floa
                 esp_rows[which].rounds.append(ns)
                 esp_rows[which].ghz.append(ghz)
                 over[which].rounds.append(times[which] / ns - 1)
-        outcome.results += [*rows, *(esp_rows if alone else ())]
+        outcome.results += [row for pair in zip(rows, esp_rows, strict=True) for row in pair] if alone else rows
         outcome.overheads += over if alone else []
     return outcome
 

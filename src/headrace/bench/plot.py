@@ -138,7 +138,7 @@ def _by_size(report: Report, rows: Sequence[Row]) -> Any:
         axis.set_xticks(range(len(sizes)), ["IMIX" if size == "imix" else f"{size} B" for size in sizes])
         axis.set_title(f"{transform} {direction}", fontsize=10)
         axis.set_ylabel("Gbit/s")
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=7, loc="upper left")
     figure.suptitle(f"Throughput by packet size, batches of 256\n{_caption(report)}", fontsize=10)
     return figure
 
@@ -157,6 +157,8 @@ def _by_batch(report: Report, rows: Sequence[Row]) -> Any:
             points = sorted((row["batch"], row["gbit_per_s"]) for row in group if row["implementation"] == name)
             axis.plot(*zip(*points, strict=True), marker="o", label=name, color=_COLOURS.get(name))
         axis.set_xscale("log", base=2)
+        counts = sorted({row["batch"] for row in group})
+        axis.set_xticks(counts, [str(count) for count in counts])
         axis.set_title(f"{transform} {direction}, {'IMIX' if size == 'imix' else f'{size} B'}", fontsize=10)
         axis.set_xlabel("packets in a batch")
         axis.set_ylabel("Gbit/s")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KERNELS: Final = "kernels"
 PIPELINE: Final = "pipeline"
-BARS_EFFORT: Final = Effort(rounds=9, turn=0.008)
+BARS_EFFORT: Final = Effort(rounds=9, turn=0.008, trials=4)
 _LISTED: Final = (*ESP, "aes256-sha1")
 """What is measured if nothing is named: the bars' transforms, and what Windows and Apple choose."""
 
@@ -84,7 +84,7 @@ def _steps(options: Options, toolbox: Toolbox, report: Report) -> Iterator[_Step
 def _kernel_steps(options: Options, toolbox: Toolbox, report: Report) -> Iterator[_Step]:
     effort = QUICK if options.quick else FULL
     for case in _cases(options):
-        extra: list[python_peers.Maker] = [python_peers.cryptography] if case.batch == PACKETS else []
+        extra: list[python_peers.Maker] = [python_peers.cryptography] if case.batch == PACKETS and case.size != 256 else []
         if case.batch == PACKETS and case.size == 1400 and not options.quick:
             extra.append(python_peers.scapy)
 

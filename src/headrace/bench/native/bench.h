@@ -83,6 +83,7 @@ void *hb_headrace_mppe_new(struct hb_set *set, void *stream_new, void *stream_fr
 void hb_headrace_mppe_free(void *state);
 void *hb_headrace_work(void); /* what to pass as `work` */
 void *hb_headrace_mppe_work(void);
+void *hb_nothing_work(void); /* no cryptography: what the harness itself costs. HB_SEAL only */
 
 /* </harness> */
 /* <peer> */
