@@ -150,4 +150,6 @@ class Failure:
 def printable(data: bytes, limit: int = 255) -> str:
     """Peer-supplied text made safe for a log line: UTF-8 where it is, control characters and direction marks escaped, cut at ``limit``."""
     text = data[:limit].decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + ("..." if len(data) > limit else "")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) + (
+        "..." if len(data) > limit else ""
+    )

@@ -26,7 +26,7 @@ def test_two_threads_accept_every_packet_once() -> None:
             packets = [w.wire(ip4(n % 20)) for n in range(2000)]
             accepted: Counter[str] = Counter()
 
-            def work(part: int) -> Counter[str]:
+            def work(part: int, packets: list[bytes] = packets) -> Counter[str]:
                 batch, found = Batch(512), Counter[str]()
                 for first in range(0, len(packets), 500):
                     chunk = packets[first : first + 500]

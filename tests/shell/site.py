@@ -54,7 +54,12 @@ def headrace(*arguments: str) -> list[str]:
 
 def prepare(folder: Path) -> None:
     """CA, certificates, accounts and secrets; made once for many tests."""
-    for name, text in (("psk", PSK), ("wrong-psk", "another key of the same length"), ("password", PASSWORD), ("wrong-password", "nope")):
+    for name, text in (
+        ("psk", PSK),
+        ("wrong-psk", "another key of the same length"),
+        ("password", PASSWORD),
+        ("wrong-password", "nope"),
+    ):
         path = folder / name
         path.touch(mode=0o600)
         path.write_text(text, "utf-8")
@@ -124,7 +129,9 @@ class Site:
             namespace.route(f"{GATEWAY}/32", f"198.51.100.{number * 4 + 1}")
         return namespace
 
-    def dial(self, client: Namespace, *arguments: str, psk: str = "psk", password: str = "password", user: str = "alice") -> Dial:
+    def dial(
+        self, client: Namespace, *arguments: str, psk: str = "psk", password: str = "password", user: str = "alice"
+    ) -> Dial:
         """Start a client; with ``psk=""`` the arguments say how the machine proves itself."""
         command = headrace("dial", GATEWAY, "--user", user, "--password-file", password, "--json", *arguments)
         if psk:

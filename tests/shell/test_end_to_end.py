@@ -10,11 +10,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
-from headrace.shell.netns import Namespace, veth
 from tests.shell.site import GATEWAY, INNER, Dial, Site, headrace, prepare, reason_to_skip, wait
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(120), pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "-")]
+from headrace.shell.netns import Namespace, veth
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(bool(reason_to_skip()), reason=reason_to_skip() or "-"),
+]
 
 CERTIFICATE = ("--certificate", "laptop/laptop.crt", "--private-key", "laptop/laptop.key", "--ca", "laptop/ca.crt")
 
@@ -38,12 +42,22 @@ def site(folder: Path) -> Iterator[Site]:
         (CERTIFICATE, "", {"machine_auth": "cert", "nat": "none"}),
         ((), "psk", {"machine_auth": "psk", "nat": "none"}),
         (("--force-encapsulation", *CERTIFICATE), "", {"machine_auth": "cert"}),
-        (("--force-encapsulation", "--esp-proposal", "aes128-sha1", "--proposal", "aes256-sha1-modp2048"), "psk", {"esp": "aes128-sha1"}),
-        (("--encryption", "required-128", "--pfs", "--esp-proposal", "aes256-sha256-ecp256"), "psk", {"mppe": "128-bit stateless"}),
+        (
+            ("--force-encapsulation", "--esp-proposal", "aes128-sha1", "--proposal", "aes256-sha1-modp2048"),
+            "psk",
+            {"esp": "aes128-sha1"},
+        ),
+        (
+            ("--encryption", "required-128", "--pfs", "--esp-proposal", "aes256-sha256-ecp256"),
+            "psk",
+            {"mppe": "128-bit stateless"},
+        ),
     ],
     ids=["cert", "psk", "cert-natt", "windows-like", "mppe-pfs"],
 )
-def test_a_client_connects_and_traffic_crosses(site: Site, arguments: tuple[str, ...], psk: str, expected: dict[str, str]) -> None:
+def test_a_client_connects_and_traffic_crosses(
+    site: Site, arguments: tuple[str, ...], psk: str, expected: dict[str, str]
+) -> None:
     client = site.client()
     gateway = site.serve()
     dial = site.dial(client, *arguments, psk=psk)
@@ -111,7 +125,17 @@ def test_a_client_that_requires_encryption_refuses_a_gateway_without(site: Site)
         ((*CERTIFICATE, "--remote-name", "elsewhere.example.net"), {"psk": ""}, "cert-name", "our-"),
         (("--auth", "pap"), {}, "error ", "auth-no-common"),
     ],
-    ids=["password", "user", "psk", "ike-proposal", "esp-proposal", "stranger", "untrusted-gateway", "wrong-name", "auth-method"],
+    ids=[
+        "password",
+        "user",
+        "psk",
+        "ike-proposal",
+        "esp-proposal",
+        "stranger",
+        "untrusted-gateway",
+        "wrong-name",
+        "auth-method",
+    ],
 )
 def test_a_refusal_has_its_number_and_remedy_on_both_sides(
     site: Site, arguments: tuple[str, ...], options: dict[str, str], client_says: str, gateway_says: str

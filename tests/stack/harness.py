@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
-from headrace.errors import LocalError
+from headrace.errors import LocalError, Slug
 from headrace.esp.proposal import parse_list as parse_esp_proposals
 from headrace.ike.config import IkeConfig
 from headrace.ike.endpoint import IkeEndpoint
@@ -18,7 +18,6 @@ from headrace.model import Datagram, Encryption, Endpoint, EspKeys, Failure, Mpp
 from headrace.ppp import mppe, mschap
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, ClientCredentials, LinkConfig
 from headrace.ppp.events import AuthRequest
-from headrace.errors import Slug
 from headrace.stack import events
 from headrace.stack.ids import TunnelIds
 from headrace.stack.lac import Lac
@@ -161,11 +160,18 @@ class World:
         return random.Random(self.random.getrandbits(64)).randbytes
 
     def gateway(
-        self, *, link: LinkConfig | None = None, users: dict[str, str] | None = None, ike: IkeConfig | None = None, **settings: object
+        self,
+        *,
+        link: LinkConfig | None = None,
+        users: dict[str, str] | None = None,
+        ike: IkeConfig | None = None,
+        **settings: object,
     ) -> Side:
         tables = FakeTables()
         config = LadderConfig(
-            l2tp=L2tpConfig(host_name="gateway"), link=link or LinkConfig(server=True, local_address=INNER), **settings  # type: ignore[arg-type]
+            l2tp=L2tpConfig(host_name="gateway"),
+            link=link or LinkConfig(server=True, local_address=INNER),
+            **settings,  # type: ignore[arg-type]
         )
         rand = self.rand()
         ladder = Lns(IkeEndpoint(ike or ike_config(), rand), tables, config, TunnelIds(rand).allocator(), rand)
@@ -276,7 +282,10 @@ class World:
         if entry is None:
             return
         for index, theirs in list(side.tables.sessions.items()):
-            if (theirs.local_tunnel, theirs.local_session) == (entry.remote_tunnel, entry.remote_session) and theirs.peer == peer:
+            if (theirs.local_tunnel, theirs.local_session) == (
+                entry.remote_tunnel,
+                entry.remote_session,
+            ) and theirs.peer == peer:
                 side.ladder.ppp_frame(index, packet.data, self.now)
                 return
 

@@ -102,7 +102,9 @@ def test_the_gateway_disconnects_one_session_and_the_client_hears_why() -> None:
     ("password", "user", "gateway_slug", "client_slug"),
     [("wrong", "alice", Slug.AUTH_FAILED, Slug.AUTH_FAILED), ("wonderland", "mallory", Slug.USER_UNKNOWN, Slug.AUTH_FAILED)],
 )
-def test_a_wrong_user_is_refused_on_both_sides_with_691(password: str, user: str, gateway_slug: Slug, client_slug: Slug) -> None:
+def test_a_wrong_user_is_refused_on_both_sides_with_691(
+    password: str, user: str, gateway_slug: Slug, client_slug: Slug
+) -> None:
     world = World()
     gateway = world.gateway()
     client = world.client(user=user, password=password)
@@ -258,7 +260,9 @@ def test_random_control_packets_never_disturb_a_session() -> None:
             case 1:
                 gateway.ladder.ppp_frame(world.random.choice([index, 999]), b"\x00" + junk, world.now)
             case _:
-                gateway.ladder.clear_l2tp(world.sides[0].ladder.peers()[0].local, world.sides[0].ladder.peers()[0].remote, junk, world.now)
+                gateway.ladder.clear_l2tp(
+                    world.sides[0].ladder.peers()[0].local, world.sides[0].ladder.peers()[0].remote, junk, world.now
+                )
     world.pump(gateway)
     world.run(100)
     assert len(gateway.ladder.sessions()) == 1

@@ -158,7 +158,18 @@ class Demo:
     def _dial(self, client: Namespace, directory: Path) -> tuple[subprocess.Popen[Any], dict[str, Any]]:
         lines = directory / "dial.jsonl"
         complaints = directory / "dial.err"
-        command = [*_command(), "dial", GATEWAY, "--user", USER, "--password-file", "password", "--ca", "laptop/ca.crt", "--json"]
+        command = [
+            *_command(),
+            "dial",
+            GATEWAY,
+            "--user",
+            USER,
+            "--password-file",
+            "password",
+            "--ca",
+            "laptop/ca.crt",
+            "--json",
+        ]
         command += ["--certificate", "laptop/laptop.crt", "--private-key", "laptop/laptop.key", "--encryption", "required-128"]
         with lines.open("wb") as out, complaints.open("wb") as err:
             process = client.popen(command, cwd=directory, stdout=out, stderr=err)
@@ -185,7 +196,9 @@ class Demo:
         sent, received, *times = json.loads(done.stdout)
         if received != sent:
             raise DemoError(f"ping through the tunnel: only {received} of {sent} answered")
-        self._say(f"Ping through the tunnel, 1400-octet packets: {received} of {sent} answered, {min(times) * 1000:.2f} ms at best.")
+        self._say(
+            f"Ping through the tunnel, 1400-octet packets: {received} of {sent} answered, {min(times) * 1000:.2f} ms at best."
+        )
 
     def _packet(self, packets: list[bytes], directory: Path) -> None:
         keys = read_keys(directory / "keys" / "esp_sa")
@@ -201,7 +214,9 @@ class Demo:
         self._say(f"One packet as captured on the cable, {size} octets, opened with the session's keys:")
         print(draw(layers))
         for layer in layers:
-            print(f"    {layer.name:13} {layer.octets:5} octets  {'encrypted' if layer.encrypted else 'in clear ':9}  {layer.detail}")
+            print(
+                f"    {layer.name:13} {layer.octets:5} octets  {'encrypted' if layer.encrypted else 'in clear ':9}  {layer.detail}"
+            )
         print(flush=True)
 
     def _sessions(self, directory: Path) -> None:
@@ -227,7 +242,9 @@ class Demo:
     def _figures(self, session: dict[str, Any], bare: Transfer, tunnel: Transfer) -> None:
         rungs = session["session"]["rungs"]
         self._say("Figures:")
-        print(f"    dial to connected      {session['after'] * 1000:8.0f} ms   ({', '.join(f'{k} {v * 1000:.0f} ms' for k, v in rungs.items())})")
+        print(
+            f"    dial to connected      {session['after'] * 1000:8.0f} ms   ({', '.join(f'{k} {v * 1000:.0f} ms' for k, v in rungs.items())})"
+        )
         print(f"    TCP through the tunnel {tunnel.rate:8.2f} Gbit/s (the bare cable: {bare.rate:.2f} Gbit/s)")
         print(f"    all of this took       {time.monotonic() - self._began:8.1f} s")
         print("Everything has been cleaned up. `headrace --help` says what else there is; docs/ has the rest.", flush=True)
@@ -254,7 +271,11 @@ def _wait_for(ready: Any, process: subprocess.Popen[Any], log: Path, seconds: fl
     deadline = time.monotonic() + seconds
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
-            state = f"ended with code {process.returncode}" if process.returncode is not None else f"is not ready after {seconds:g} s"
+            state = (
+                f"ended with code {process.returncode}"
+                if process.returncode is not None
+                else f"is not ready after {seconds:g} s"
+            )
             raise DemoError(f"{process.args[3]} {state}:\n{log.read_text('utf-8').strip()}")
         time.sleep(0.02)
 
@@ -294,7 +315,7 @@ _KEEP: Final = 256
 def _sniffer(interface: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_ALL))
     sock.bind((interface, _ETH_P_ALL))
-    sock.setblocking(False)  # noqa: FBT003
+    sock.setblocking(False)
     return sock
 
 

@@ -174,6 +174,7 @@ class Verdict:
         """Whether everything is agreed."""
         return not self.nak and not self.reject
 
+
 _FIRST_RESTART: Final = 0.5
 """Seconds from the first Configure-Request to its repetition, from the second twice that, and so on up to the restart timer."""
 

@@ -137,7 +137,11 @@ class Call:
         local = source_address(config, remote)
         async with AsyncExitStack() as resources:
             listener = open_listener(
-                local, ike_port=config.local_ike_port, natt_port=config.local_natt_port, l2tp_port=config.l2tp_port, clear_l2tp=False
+                local,
+                ike_port=config.local_ike_port,
+                natt_port=config.local_natt_port,
+                l2tp_port=config.l2tp_port,
+                clear_l2tp=False,
             )
             resources.callback(listener.close)
             # Netlink is spoken in a thread: pyroute2 runs a loop of its own, of which there can be one a thread.
@@ -158,7 +162,9 @@ class Call:
                     remote_natt_port=config.natt_port,
                 ),
                 tables,
-                LadderConfig(l2tp=build.client_l2tp(config), link=build.client_link(config), max_sessions=1, keylog=keylog is not None),
+                LadderConfig(
+                    l2tp=build.client_l2tp(config), link=build.client_link(config), max_sessions=1, keylog=keylog is not None
+                ),
                 TunnelIds(secrets.token_bytes).allocator(),
                 secrets.token_bytes,
             )
@@ -171,7 +177,9 @@ class Call:
             resources.callback(engine.stop)
             driver.start()
             resources.callback(driver.stop)
-            self.say(f"dialling {config.server} ({remote}) from {local}", event="dialling", server=config.server, remote=str(remote))
+            self.say(
+                f"dialling {config.server} ({remote}) from {local}", event="dialling", server=config.server, remote=str(remote)
+            )
             ladder.dial(Endpoint(local, listener.ike_port), Endpoint(remote, config.ike_port), driver.now())
             driver.flush()
             try:

@@ -90,7 +90,9 @@ class Gateway:
     async def _until_stopped(self) -> None:
         """Wait for the end; where user data may pass unencrypted, say so every minute, for nobody should forget it."""
         while self.config.clear_text:
-            self._emit(out.Notice(time=time.time(), text="user data may pass unencrypted: IPsec and MPPE are both off (lab mode)"))
+            self._emit(
+                out.Notice(time=time.time(), text="user data may pass unencrypted: IPsec and MPPE are both off (lab mode)")
+            )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), _REMIND)
                 return
@@ -108,7 +110,9 @@ class Gateway:
         section = config.gateway
         ike_config = build.gateway_ike(config)
         self._store = self._resources.enter_context(AccountStore(config.accounts.database, config.accounts.key_file))
-        self._authenticator = Authenticator(self._store, config.accounts, gateway=section.name, encryption=config.ppp.encryption)
+        self._authenticator = Authenticator(
+            self._store, config.accounts, gateway=section.name, encryption=config.ppp.encryption
+        )
         self._pools = Pools(config.network.pools, reserved={config.network.address}, static=self._store.static_addresses)
         self._keylog = None
         if config.log.keylog_dir is not None:
@@ -128,7 +132,9 @@ class Gateway:
             self._listeners.append(listener)
         workers = section.workers or os.cpu_count() or 1
         network = config.network
-        self._tun = self._resources.enter_context(await asyncio.to_thread(Tun, network.tun_name, queues=workers, mtu=network.mtu))
+        self._tun = self._resources.enter_context(
+            await asyncio.to_thread(Tun, network.tun_name, queues=workers, mtu=network.mtu)
+        )
         await asyncio.to_thread(
             self._tun.configure, address=network.address, networks=self._pools.networks(), forwarding=network.forwarding
         )
@@ -146,7 +152,11 @@ class Gateway:
         self._tables = tables
         self._ladder = Lns(
             IkeEndpoint(
-                ike_config, secrets.token_bytes, spi_free=tables.spi_free, ike_port=section.ike_port, natt_port=section.natt_port
+                ike_config,
+                secrets.token_bytes,
+                spi_free=tables.spi_free,
+                ike_port=section.ike_port,
+                natt_port=section.natt_port,
             ),
             tables,
             LadderConfig(
@@ -190,7 +200,9 @@ class Gateway:
             case events.PeerUp():
                 self._publish(out.PeerUp(time=time.time(), peer=out.PeerRecord.of(event.peer, wall=self._wall)))
             case events.PeerDown():
-                self._publish(out.PeerDown(time=time.time(), peer=out.PeerRecord.of(event.peer, wall=self._wall), failure=event.failure))
+                self._publish(
+                    out.PeerDown(time=time.time(), peer=out.PeerRecord.of(event.peer, wall=self._wall), failure=event.failure)
+                )
             case events.PeerMoved():
                 peer = out.PeerRecord.of(event.peer, wall=self._wall)
                 self._publish(out.PeerMoved(time=time.time(), peer=peer, before=event.before))
@@ -325,7 +337,9 @@ class Gateway:
         for record in self._ladder.sessions():
             match = (session is None or record.handle == session) and (user is None or record.username == user)
             if match and (address is None or str(address) in (str(record.remote_address), str(record.peer.remote.address))):
-                count += self._ladder.disconnect(record.handle, Failure(Slug.ADMIN, "disconnected by the operator"), self._driver.now())
+                count += self._ladder.disconnect(
+                    record.handle, Failure(Slug.ADMIN, "disconnected by the operator"), self._driver.now()
+                )
         self._driver.flush()
         return {"disconnected": count}
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from pyroute2 import IPRoute, NetNS
 
@@ -93,7 +93,7 @@ class Namespace:
             os.waitpid(self.pid, 0)
             self.pid = 0
 
-    def __enter__(self) -> Namespace:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

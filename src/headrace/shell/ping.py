@@ -50,16 +50,16 @@ async def ping(
     *,
     count: int = 3,
     interval: float = 0.2,
-    timeout: float = 3.0,
+    timeout: float = 3.0,  # noqa: ASYNC109 (of each request)
     size: int = 56,
-    device: str = "",  # noqa: ASYNC109 (of each request)
+    device: str = "",
 ) -> PingResult:
     """Send ``count`` echo requests of ``size`` data octets and wait for each reply. Needs CAP_NET_RAW; raises ``OSError`` without it."""
     identifier = os.getpid() & 0xFFFF
     times: list[float] = []
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
-        sock.setblocking(False)  # noqa: FBT003
+        sock.setblocking(False)
         sock.bind((str(source), 0))
         if device:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())

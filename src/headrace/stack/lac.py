@@ -52,7 +52,7 @@ class Lac(Ladder):
     def _host_name(self, peer: Peer) -> str:
         return peer.record.host_name
 
-    def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:
+    def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:  # noqa: ARG002 (a role's hook)
         # Everything that the TUN hands over is for the one session there is; what may come back is the gateway's choice.
         self._update(session, open4=True, default_route=True)
 
