@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -152,18 +153,15 @@ def test_mutations_of_good_packets_inside_esp(seed: int) -> None:
         for _ in range(4):
             packets = []
             for _ in range(500):
-                inner = rng.choice(
-                    [
-                        lambda: w.frame_in(l2tp.ppp(0xFD, peer.seal(b"\x00\x21" + ip4(rng.randrange(80))))),
-                        lambda: w.frame_in(
-                            l2tp.ppp(0x21, ip4(30)), ns=rng.randrange(65536), with_length=True, offset=rng.randrange(9)
-                        ),
-                        lambda: w.frame_in(
-                            l2tp.ppp(0x57, ip.ip6(ip.tcp_syn("::1", "::2", b"\x02\x04\xff\xff"), next_header=6))
-                        ),
-                        lambda: l2tp.udp(l2tp.control(body=b"\x80\x08\0\0\0\0\0\x06")),
-                    ]
-                )()
+                makers: tuple[Callable[[], bytes], ...] = (
+                    lambda: w.frame_in(l2tp.ppp(0xFD, peer.seal(b"\x00\x21" + ip4(rng.randrange(80))))),
+                    lambda: w.frame_in(
+                        l2tp.ppp(0x21, ip4(30)), ns=rng.randrange(65536), with_length=True, offset=rng.randrange(9)
+                    ),
+                    lambda: w.frame_in(l2tp.ppp(0x57, ip.ip6(ip.tcp_syn("::1", "::2", b"\x02\x04\xff\xff"), next_header=6))),
+                    lambda: l2tp.udp(l2tp.control(body=b"\x80\x08\0\0\0\0\0\x06")),
+                )
+                inner = rng.choice(makers)()
                 mutated = bytearray(inner)
                 for _ in range(rng.randrange(4)):
                     mutated[rng.randrange(len(mutated))] = rng.randrange(256)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from headrace.dataplane._native import lib
+from tests.kernels.native import Islands, levels
 
-from tests.kernels.native import Islands, ffi, levels
+from headrace.dataplane._native import ffi, lib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -143,7 +143,7 @@ def test_a_refusal_has_its_number_and_remedy_on_both_sides(
     client = site.client()
     # Only what a client does not offer by itself is left out, so that each case breaks on its own rung.
     site.serve(ike={"proposals": ["aes256-sha256-ecp384", "aes128-sha256-ecp256"]}, esp={"proposals": ["aes256-sha256"]})
-    code, complaint = site.dial(client, *arguments, **options).finish()  # type: ignore[arg-type]
+    code, complaint = site.dial(client, *arguments, **options).finish()
     assert code == 1
     assert client_says in complaint, complaint
     assert "remedy:" in complaint

@@ -19,6 +19,7 @@ from headrace.ppp import mppe, mschap
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, ClientCredentials, LinkConfig
 from headrace.ppp.events import AuthRequest
 from headrace.stack import events
+from headrace.stack.events import StackEvent
 from headrace.stack.ids import TunnelIds
 from headrace.stack.lac import Lac
 from headrace.stack.ladder import Ladder, LadderConfig
@@ -136,10 +137,10 @@ class Side:
     ladder: Ladder
     tables: FakeTables
     addresses: set[str]
-    events: list[events.StackEvent] = field(default_factory=list)
+    events: list[StackEvent] = field(default_factory=list)
     judge: Callable[[AuthRequest], AuthAccept | AuthReject] | None = None
 
-    def of(self, kind: type[events.StackEvent]) -> list[events.StackEvent]:
+    def of(self, kind: type[StackEvent]) -> list[StackEvent]:
         return [e for e in self.events if isinstance(e, kind)]
 
 

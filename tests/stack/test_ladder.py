@@ -276,7 +276,7 @@ def test_random_control_packets_never_disturb_a_session() -> None:
 )
 def test_a_session_ends_when_its_time_is_over(settings: dict[str, float], seconds: float, slug: Slug) -> None:
     world = World()
-    gateway = world.gateway(**settings)
+    gateway = world.gateway(**settings)  # type: ignore[arg-type]
     client = world.client()
     world.dial(client)
     assert world.run(30, until=lambda: bool(gateway.of(events.SessionUp)))

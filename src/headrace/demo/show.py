@@ -269,6 +269,7 @@ def _must(command: list[str], directory: Path) -> str:
 
 def _wait_for(ready: Any, process: subprocess.Popen[Any], log: Path, seconds: float) -> None:
     deadline = time.monotonic() + seconds
+    name = log.stem
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
             state = (
@@ -276,7 +277,7 @@ def _wait_for(ready: Any, process: subprocess.Popen[Any], log: Path, seconds: fl
                 if process.returncode is not None
                 else f"is not ready after {seconds:g} s"
             )
-            raise DemoError(f"{process.args[3]} {state}:\n{log.read_text('utf-8').strip()}")
+            raise DemoError(f"{name} {state}:\n{log.read_text('utf-8').strip()}")
         time.sleep(0.02)
 
 
