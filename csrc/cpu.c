@@ -73,11 +73,17 @@ static const struct row {
     {HR_LEVEL_AESNI,
      0,
      {
+	 .aes_cbc_encrypt = {"aesni x8", hr_aes_cbc_encrypt_aesni},
+	 .aes_cbc_decrypt = {"aesni", hr_aes_cbc_decrypt_aesni},
+	 .aes_gcm_seal = {"aesni", hr_aes_gcm_seal_aesni},
+	 .aes_gcm_open = {"aesni", hr_aes_gcm_open_aesni},
 	 .fcs16 = {"pclmulqdq", hr_fcs16_clmul},
      }},
     {HR_LEVEL_AESNI,
      HR_FEATURE_SHA,
      {
+	 .hmac_sha1 = {"sha-ni x2", hr_hmac_sha1_shani},
+	 .hmac_sha256 = {"sha-ni x2", hr_hmac_sha256_shani},
 	 .mppe_rekey = {"sha-ni", hr_mppe_rekey_shani},
      }},
     {HR_LEVEL_AVX2,
