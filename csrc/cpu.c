@@ -100,6 +100,8 @@ static const struct row {
      {
 	 .aes_cbc_encrypt = {"vaes512 x16", hr_aes_cbc_encrypt_vaes512},
 	 .aes_cbc_decrypt = {"vaes512", hr_aes_cbc_decrypt_vaes512},
+	 .aes_gcm_seal = {"vaes512", hr_aes_gcm_seal_vaes512},
+	 .aes_gcm_open = {"vaes512", hr_aes_gcm_open_vaes512},
 	 .hmac_sha1 = {"avx512 x16", hr_hmac_sha1_avx512},
 	 .hmac_sha256 = {"avx512 x16", hr_hmac_sha256_avx512},
 	 .cbc128_sha1_seal = {"vaes512 x16", hr_cbc128_sha1_seal_vaes512},

@@ -45,8 +45,9 @@ struct hr_esp_key {
 			uint8_t encrypt[15][16];
 			union {
 				uint8_t decrypt[15][16]; /* CBC: in the order and form that AESDEC wants */
-				/* GCM: [32 - i] is the i-th power of the hash key, see kernels/ghash.h */
-				uint8_t power[HR_GHASH_POWERS][16];
+				/* GCM: [32 - i] is the i-th power of the hash key, see kernels/ghash.h; kernels read the
+				 * three zeros behind the last one too */
+				_Alignas(64) uint8_t power[HR_GHASH_POWERS + 3][16];
 			};
 		} aes;
 		struct hr_des_key des;
