@@ -107,6 +107,10 @@ HEADER = """\
 
 /* [round][i]: the key bit behind bit i of the subkey, counted from the least significant (octet 7, bit 0 is 0). */
 %s
+/* [C or D][i]: the key bit, counted likewise, behind bit i + 1 of that half before any round. */
+%s
+/* How far C and D have turned in each round. */
+%s
 /* [i]: the block bit, counted likewise, that the initial permutation puts at place i + 1. */
 %s
 /* clang-format on */
@@ -119,7 +123,9 @@ def main() -> None:
     """Write the header to standard output."""
     subkey = table("des_subkey_bit", "[16][48]", [[64 - bit for bit in row] for row in subkey_bits()])
     initial = table("des_initial", "[2][32]", [[64 - bit for bit in IP[:32]], [64 - bit for bit in IP[32:]]])
-    sys.stdout.write(HEADER % (subkey, initial))
+    halves = table("des_key_half", "[2][28]", [[64 - bit for bit in PC1[:28]], [64 - bit for bit in PC1[28:]]])
+    turned = ", ".join(str(sum(SHIFTS[: r + 1])) for r in range(16))
+    sys.stdout.write(HEADER % (subkey, halves, f"static const uint8_t des_turned[16] = {{{turned}}};\n", initial))
 
 
 if __name__ == "__main__":

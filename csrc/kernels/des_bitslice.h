@@ -21,7 +21,7 @@
 #include "../crypt.h"
 #include "../wipe.h"
 #include "des_sbox.h"
-#include "des_tables.h"
+#include "des_rounds.h"
 
 enum { LANES = 64 * WORDS };
 
@@ -33,7 +33,7 @@ union slice {
 
 struct machine {
 	union slice text;
-	union slice key[3];
+	word key[3][DES_KEY_WORDS];
 	const struct hr_des_key *lane_key[LANES];
 };
 
@@ -63,35 +63,8 @@ static void transpose(word *m)
 	}
 }
 
-/* to ^= P(S(E(from) ^ subkey)). The numbers are the places of P, counted from 0. */
-static inline __attribute__((always_inline)) void half_round(word *to, const word *from, const word *key, const uint8_t *bit)
-{
-#define K(i) key[bit[i]]
-#define IN(a, b, c, d, e, f, k)                                                                                                \
-	from[a] ^ K(k), from[b] ^ K(k + 1), from[c] ^ K(k + 2), from[d] ^ K(k + 3), from[e] ^ K(k + 4), from[f] ^ K(k + 5)
-	sbox1(IN(31, 0, 1, 2, 3, 4, 0), &to[8], &to[16], &to[22], &to[30]);
-	sbox2(IN(3, 4, 5, 6, 7, 8, 6), &to[12], &to[27], &to[1], &to[17]);
-	sbox3(IN(7, 8, 9, 10, 11, 12, 12), &to[23], &to[15], &to[29], &to[5]);
-	sbox4(IN(11, 12, 13, 14, 15, 16, 18), &to[25], &to[19], &to[9], &to[0]);
-	sbox5(IN(15, 16, 17, 18, 19, 20, 24), &to[7], &to[13], &to[24], &to[2]);
-	sbox6(IN(19, 20, 21, 22, 23, 24, 30), &to[3], &to[28], &to[10], &to[18]);
-	sbox7(IN(23, 24, 25, 26, 27, 28, 36), &to[31], &to[11], &to[21], &to[6]);
-	sbox8(IN(27, 28, 29, 30, 31, 0, 42), &to[4], &to[26], &to[14], &to[20]);
-#undef IN
-#undef K
-}
-
-/* One pass of 16 rounds. Leaves what would be the left half in right and the reverse, as the next pass wants it. */
-static void pass(word *left, word *right, const word *key, int decrypt)
-{
-	for (int r = 0; r < 16; r += 2) {
-		half_round(left, right, key, des_subkey_bit[decrypt ? 15 - r : r]);
-		half_round(right, left, key, des_subkey_bit[decrypt ? 14 - r : r + 1]);
-	}
-}
-
 /* Every lane's block through the cipher. */
-static void cipher(struct machine *m, uint32_t passes, int decrypt)
+static void cipher(struct machine *m, uint32_t count, int decrypt)
 {
 	word half[2][32];
 
@@ -100,9 +73,7 @@ static void cipher(struct machine *m, uint32_t passes, int decrypt)
 		half[0][i] = m->text.bit[des_initial[0][i]];
 		half[1][i] = m->text.bit[des_initial[1][i]];
 	}
-	int left = 0;
-	for (uint32_t p = 0; p < passes; p++, left ^= 1)
-		pass(half[left], half[left ^ 1], m->key[decrypt ? passes - 1 - p : p].bit, (p & 1) ? !decrypt : decrypt);
+	const int left = passes(half, m->key, count, decrypt);
 	for (int i = 0; i < 32; i++) {
 		m->text.bit[des_initial[0][i]] = half[left][i];
 		m->text.bit[des_initial[1][i]] = half[left ^ 1][i];
@@ -112,13 +83,21 @@ static void cipher(struct machine *m, uint32_t passes, int decrypt)
 }
 
 /* Turn the keys that lie in the lanes. */
-static void turn_keys(struct machine *m, uint32_t passes)
+static void turn_keys(struct machine *m, uint32_t count)
 {
-	for (uint32_t p = 0; p < passes; p++) {
+	union slice raw;
+
+	for (uint32_t p = 0; p < count; p++) {
 		for (int lane = 0; lane < LANES; lane++)
-			m->key[p].block[lane] = m->lane_key[lane]->octets[p];
-		transpose(m->key[p].bit);
+			raw.block[lane] = m->lane_key[lane]->octets[p];
+		transpose(raw.bit);
+		for (int half = 0; half < 2; half++) {
+			word *const to = m->key[p] + 56 * half;
+			for (int i = 0; i < 28; i++)
+				to[i] = to[28 + i] = raw.bit[des_key_half[half][i]];
+		}
 	}
+	hr_erase(&raw, sizeof raw);
 }
 
 void ENCRYPT_NAME(struct hr_esp_job *const job[], uint32_t n)
@@ -131,7 +110,7 @@ void ENCRYPT_NAME(struct hr_esp_job *const job[], uint32_t n)
 
 	if (n == 0)
 		return;
-	const uint32_t passes = job[0]->key->des.passes;
+	const uint32_t count = job[0]->key->des.passes;
 	for (int lane = 0; lane < LANES; lane++) {
 		at[lane] = NULL;
 		m.lane_key[lane] = &job[0]->key->des;
@@ -157,8 +136,8 @@ void ENCRYPT_NAME(struct hr_esp_job *const job[], uint32_t n)
 		if (busy == 0)
 			break;
 		if (fresh)
-			turn_keys(&m, passes);
-		cipher(&m, passes, 0);
+			turn_keys(&m, count);
+		cipher(&m, count, 0);
 		for (int lane = 0; lane < LANES; lane++) {
 			if (at[lane] == NULL)
 				continue;
@@ -183,7 +162,7 @@ void DECRYPT_NAME(struct hr_esp_job *const job[], uint32_t n)
 
 	if (n == 0)
 		return;
-	const uint32_t passes = job[0]->key->des.passes;
+	const uint32_t count = job[0]->key->des.passes;
 	int turned = 0; /* keys of a former round are in place */
 	for (int lane = 0; lane < LANES; lane++)
 		m.lane_key[lane] = &job[0]->key->des;
@@ -211,9 +190,9 @@ void DECRYPT_NAME(struct hr_esp_job *const job[], uint32_t n)
 		for (int lane = lanes; lane < LANES; lane++)
 			m.text.block[lane] = 0;
 		if (fresh)
-			turn_keys(&m, passes);
+			turn_keys(&m, count);
 		turned = 1;
-		cipher(&m, passes, 1);
+		cipher(&m, count, 1);
 		for (int lane = 0; lane < lanes; lane++)
 			store_be(at[lane], m.text.block[lane] ^ previous[lane]);
 	}

@@ -45,6 +45,17 @@ static const uint8_t des_subkey_bit[16][48] = {
 	 34, 59, 17, 2, 19, 52, 9, 26, 51, 3, 33, 27, 58, 35, 18, 60, 41, 36, 11, 42, 43, 57, 1, 25},
 };
 
+/* [C or D][i]: the key bit, counted likewise, behind bit i + 1 of that half before any round. */
+static const uint8_t des_key_half[2][28] = {
+	{7, 15, 23, 31, 39, 47, 55, 63, 6, 14, 22, 30, 38, 46, 54, 62, 5, 13, 21, 29, 37, 45, 53, 61,
+	 4, 12, 20, 28},
+	{1, 9, 17, 25, 33, 41, 49, 57, 2, 10, 18, 26, 34, 42, 50, 58, 3, 11, 19, 27, 35, 43, 51, 59,
+	 36, 44, 52, 60},
+};
+
+/* How far C and D have turned in each round. */
+static const uint8_t des_turned[16] = {1, 2, 4, 6, 8, 10, 12, 14, 15, 17, 19, 21, 23, 25, 27, 28};
+
 /* [i]: the block bit, counted likewise, that the initial permutation puts at place i + 1. */
 static const uint8_t des_initial[2][32] = {
 	{6, 14, 22, 30, 38, 46, 54, 62, 4, 12, 20, 28, 36, 44, 52, 60, 2, 10, 18, 26, 34, 42, 50, 58,
