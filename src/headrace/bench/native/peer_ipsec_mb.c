@@ -189,8 +189,8 @@ static void fill_cbc(struct state *state, IMB_JOB *job, const struct hb_packet *
 	const uint32_t from = 8u + (chain ? 0u : sa->iv_len), end = seal ? p->len : p->len - sa->icv_len;
 	const int des = sa->cipher != HR_CIPHER_AES_CBC;
 
-	job->enc_keys = des ? (const void *)own->des_keys : own->encrypt;
-	job->dec_keys = des ? (const void *)own->des_keys : own->decrypt;
+	job->enc_keys = !des ? own->encrypt : sa->enc_len == 8 ? (const void *)own->des[0] : own->des_keys;
+	job->dec_keys = des ? job->enc_keys : own->decrypt;
 	job->key_len_in_bytes = sa->enc_len;
 	job->src = p->start;
 	job->dst = p->start + from;
@@ -313,26 +313,32 @@ static uint32_t count_done(IMB_JOB *const *job, uint32_t n)
 	return done;
 }
 
+/* Version 1.3 loses count of its ring of 256 when jobs are in it on both sides of the ring's end (it divides a negative
+ * difference as an unsigned number). So the ring is entered at its beginning and emptied before its end; 240 are fifteen times
+ * all lanes. */
+enum { BURST_MOST = 240 };
+
 static uint32_t run_burst(struct state *state, struct hb_packet *packet, uint32_t n)
 {
 	IMB_JOB *job[IMB_MAX_BURST_SIZE];
-	uint32_t done = 0, at = 0;
+	uint32_t done = 0;
 
-	while (at < n) {
-		const uint32_t want = n - at < IMB_MAX_BURST_SIZE ? n - at : IMB_MAX_BURST_SIZE;
-		const uint32_t got = IMB_GET_NEXT_BURST(state->mgr, want, job);
-		if (got < want) { /* the ring holds 256: what was submitted must come out first */
-			done += count_done(job, IMB_FLUSH_BURST(state->mgr, want, job));
-			continue;
+	for (uint32_t from = 0, to; from < n; from = to) {
+		to = n - from < BURST_MOST ? n : from + BURST_MOST;
+		if (state->mgr->earliest_job < 0)
+			state->mgr->next_job = 0;
+		for (uint32_t at = from, got; at < to; at += got) {
+			got = IMB_GET_NEXT_BURST(state->mgr, to - at < IMB_MAX_BURST_SIZE ? to - at : IMB_MAX_BURST_SIZE, job);
+			if (got == 0)
+				return 0;
+			for (uint32_t i = 0; i < got; i++)
+				fill(state, job[i], &packet[at + i], at + i);
+			done += count_done(job, IMB_SUBMIT_BURST_NOCHECK(state->mgr, got, job));
 		}
-		for (uint32_t i = 0; i < got; i++)
-			fill(state, job[i], &packet[at + i], at + i);
-		done += count_done(job, IMB_SUBMIT_BURST_NOCHECK(state->mgr, got, job));
-		at += got;
-	}
-	for (uint32_t got = 1; got > 0;) {
-		got = IMB_FLUSH_BURST(state->mgr, IMB_MAX_BURST_SIZE, job);
-		done += count_done(job, got);
+		for (uint32_t got = 1; got > 0;) {
+			got = IMB_FLUSH_BURST(state->mgr, IMB_MAX_BURST_SIZE, job);
+			done += count_done(job, got);
+		}
 	}
 	return done;
 }
