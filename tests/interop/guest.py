@@ -1,53 +1,84 @@
-"""The QEMU guest as a peer: boots it on a tap of a namespace, runs one role in it, brings back the result and the logs."""
+"""The QEMU guest as a peer: booted once on a tap of a namespace, it takes one job after another and gives back results and logs."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import re
 import shlex
 import shutil
 import struct
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from headrace.shell.netns import Namespace
 
-HERE = Path(__file__).parent / "guest"
-CACHE = Path(os.environ.get("HEADRACE_GUEST_CACHE", ".cache/interop/guest")).resolve()
+HERE: Final = Path(__file__).parent / "guest"
+CACHE: Final = Path(os.environ.get("HEADRACE_GUEST_CACHE", ".cache/interop/guest")).resolve()
 
-GATEWAY_IP = "192.0.2.1"
-CLIENT_IP = "192.0.2.2"
+OUR_IP: Final = "192.0.2.1"
+GUEST_IP: Final = "192.0.2.2"
+PSK: Final = "interop-secret-of-20-octets"
+USER: Final = "alice"
+PASSWORD: Final = "wonderland"
 
-DEFAULTS: dict[str, str] = {
+PARAMETERS: Final = {
     "AUTH": "psk",
-    "PSK": "interop-secret-of-20-octets",
+    "PSK": PSK,
     "NATT": "no",
     "IPSEC": "on",
     "IKE_PROP": "aes256-sha256-modp2048,aes128-sha1-modp2048",
     "ESP_PROP": "aes256-sha256,aes128-sha1",
     "IKE_REKEY": "8h",
     "ESP_REKEY": "1h",
-    "PPP_USER": "alice",
-    "PPP_PASS": "wonderland",
+    "ESP_LIFE": "70m",
+    "DPD_DELAY": "30",
+    "FRAGMENT_SIZE": "1280",
+    "PPP_USER": USER,
+    "PPP_PASS": PASSWORD,
+    "PPP_BASE": "mtu 1400;mru 1400;lcp-echo-interval 5;lcp-echo-failure 4",
     "PPP_OPTIONS": "nomppe",
+    "L2TP_OPTIONS": "ppp debug = yes;length bit = yes",
     "L2TP_SECRET": "",
-    "CLIENT_IP": CLIENT_IP,
-    "SERVER_IP": GATEWAY_IP,
-    "SERVER_TIME": "60",
+    "L2TP_WAIT": "24",
+    "GUEST_IP": GUEST_IP,
+    "PEER_IP": OUR_IP,
+    "SERVER_TIME": "120",
     "HOLD": "",
     "BARRIER": "",
+    "CLIENTS": "",
+    "STAGGER": "1",
 }
+"""What a job may set, with its defaults. ``;`` separates several options of pppd or xl2tpd."""
 
-EXIT_MEANING = {0: "up", 10: "ike phase 1", 11: "quick mode", 12: "l2tp", 13: "ppp", 14: "data"}
+EXIT_MEANING: Final = {0: "up", 10: "ike phase 1", 11: "quick mode", 12: "l2tp", 13: "ppp", 14: "data"}
 
-_TUNSETIFF = 0x400454CA
-_TUNSETPERSIST = 0x400454CB
-_IFF_TAP = 0x0002
-_IFF_NO_PI = 0x1000
-_IFF_VNET_HDR = 0x4000
+_ROLE: Final = ". $J/params; ip addr add $GUEST_IP/24 dev eth0; sh /lab/boot/role.sh "
+CLIENT: Final = f"{_ROLE} client\n"
+SERVER: Final = f"{_ROLE} server\n"
+NATTED_CLIENTS: Final = "sh /lab/boot/nat.sh\n"
+
+BOOT_TIMEOUT: Final = 180.0
+"""Seconds. 8 to 15 is usual with two cores to itself; a busy machine emulates slowly."""
+
+_EMULATED: Final = "-accel tcg,thread=multi,tb-size=256 -cpu max,la57=off"
+_NATIVE: Final = "-accel kvm -cpu host"
+_MACHINE: Final = (
+    f"-M pc -m 512 -smp 1 {_NATIVE if os.environ.get('HEADRACE_GUEST_KVM') else _EMULATED} "
+    "-display none -no-reboot -no-user-config -nodefaults"
+).split()
+
+_TUNSETIFF: Final = 0x400454CA
+_TUNSETPERSIST: Final = 0x400454CB
+_IFF_TAP: Final = 0x0002
+_IFF_NO_PI: Final = 0x1000
+_IFF_VNET_HDR: Final = 0x4000
+
+
+class GuestTrouble(Exception):
+    """The guest itself did not do what it should: no word about the stack under test."""
 
 
 def make_tap(namespace: Namespace, name: str) -> None:
@@ -68,112 +99,136 @@ def make_tap(namespace: Namespace, name: str) -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a guest's role ended."""
+    """How a job ended."""
 
     code: int
-    line: str
+    lines: tuple[str, ...]
+    """What each role said."""
     folder: Path
 
     @property
     def meaning(self) -> str:
         return EXIT_MEANING.get(self.code, f"guest trouble ({self.code})")
 
+    @property
+    def line(self) -> str:
+        return " / ".join(self.lines)
+
     def log(self, name: str) -> str:
+        """One of the guest's logs, such as ``client.pppd.log``; empty if it was not written."""
         path = self.folder / "out" / name
         return path.read_text("utf-8", "replace") if path.exists() else ""
 
+    def __str__(self) -> str:
+        return f"{self.code} ({self.meaning}): {self.line}"
+
+
+class Job:
+    """One job of the guest, from its start on."""
+
+    def __init__(self, guest: Guest, folder: Path) -> None:
+        self._guest = guest
+        self.folder = folder
+
+    def reached(self, mark: str) -> bool:
+        """Whether a role has set a mark: ``server.ready``, ``client.up``."""
+        return (self.folder / mark).exists()
+
+    def await_mark(self, mark: str, timeout: float = 150) -> None:
+        """Wait for a mark. Raises ``GuestTrouble`` if the job ends without it."""
+        end = time.monotonic() + timeout
+        while not self.reached(mark):
+            if (self.folder / "exit").exists():
+                raise GuestTrouble(f"the guest ended without {mark}: {self.wait()}")
+            self._guest.check(end, f"{mark} of {self.folder.parent.name}")
+            time.sleep(0.05)
+
+    def tell(self, mark: str) -> None:
+        """Set a mark for the roles: ``go``, ``stop``."""
+        (self.folder / mark).touch()
+
+    def wait(self, timeout: float = 240) -> Outcome:
+        """Wait for the job's end."""
+        end = time.monotonic() + timeout
+        done = self.folder / "exit"
+        while not done.exists():
+            self._guest.check(end, f"the end of {self.folder.parent.name}")
+            time.sleep(0.05)
+        text = (self.folder / "job.log").read_text("utf-8", "replace")
+        said = (line.removeprefix("RESULT ") for line in text.splitlines() if line.startswith("RESULT "))
+        return Outcome(int(done.read_text()), tuple(" ".join(line.split()) for line in said), self.folder)
+
 
 class Guest:
-    """One boot of the guest."""
+    """One boot of the guest. What is below ``shared`` it sees as /lab."""
 
-    def __init__(self, namespace: Namespace, folder: Path, tap: str = "tap0") -> None:
-        self.namespace = namespace
-        self.folder = folder
-        self.tap = tap
-        self._process: subprocess.Popen[Any] | None = None
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / "out").mkdir(parents=True)
-
-    def start(self, script: str, **parameters: str) -> None:
-        """Boot and run ``script`` (shell, in the guest, with /lab shared)."""
-        params = {**DEFAULTS, **parameters}
-        (self.folder / "params").write_text("".join(f"{k}={shlex.quote(v)}\n" for k, v in params.items()))
-        shutil.copy(HERE / "role.sh", self.folder / "role.sh")
-        (self.folder / "run.sh").write_text(". /lab/params\n" + script)
-        kvm = os.environ.get("HEADRACE_GUEST_KVM")
-        command = ["qemu-system-x86_64", "-M", "pc", "-m", "512", "-smp", "1"]
-        command += ["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off"]
-        command += ["-display", "none", "-no-reboot", "-no-user-config", "-nodefaults", "-serial", f"file:{self.folder}/console.log"]
+    def __init__(self, namespace: Namespace, shared: Path, tap: str) -> None:
+        self._shared = shared
+        self._boot = shared / "boot"
+        self._count = 0
+        shutil.rmtree(self._boot, ignore_errors=True)
+        (self._boot / "queue").mkdir(parents=True)
+        for name in ("role.sh", "nat.sh"):
+            shutil.copy(HERE / name, self._boot / name)
+        shutil.copy(HERE / "jobs.sh", shared / "run.sh")
+        command = ["qemu-system-x86_64", *_MACHINE, "-serial", f"file:{self._boot}/console.log"]
         command += ["-kernel", str(CACHE / "vmlinuz"), "-initrd", str(CACHE / "initrd.gz")]
         command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trust_cpu=on"]
         command += ["-drive", f"file={CACHE}/root.ext4,if=none,id=d0,format=raw,snapshot=on,cache=unsafe"]
-        command += ["-device", "virtio-blk-pci,drive=d0", "-fsdev", f"local,id=f0,path={self.folder},security_model=none"]
+        command += ["-device", "virtio-blk-pci,drive=d0", "-fsdev", f"local,id=f0,path={shared},security_model=none"]
         command += ["-device", "virtio-9p-pci,fsdev=f0,mount_tag=lab", "-device", "virtio-rng-pci"]
-        command += ["-netdev", f"tap,id=n0,ifname={self.tap},script=no,downscript=no"]
+        command += ["-netdev", f"tap,id=n0,ifname={tap},script=no,downscript=no"]
         command += ["-device", "virtio-net-pci,netdev=n0,mac=52:54:00:12:34:56,romfile="]
-        self._process = self.namespace.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with (self._boot / "qemu.log").open("wb") as log:
+            self._process: subprocess.Popen[Any] = namespace.popen(command, stdout=log, stderr=log)
 
-    def wait(self, timeout: float = 300) -> Outcome:
-        """Wait for the guest to power off."""
-        assert self._process is not None
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def check(self, end: float, what: str) -> None:
+        """Raise ``GuestTrouble`` if the guest has died, or the time is over: then it is ended, too."""
+        if not self.alive:
+            raise GuestTrouble(f"the guest died while {what} was awaited; see {self._boot}/console.log and qemu.log")
+        if time.monotonic() > end:
+            self.kill()
+            raise GuestTrouble(f"{what} did not come in time")
+
+    def await_boot(self) -> None:
+        end = time.monotonic() + BOOT_TIMEOUT
+        while not (self._boot / "ready").exists():
+            self.check(end, "the boot")
+            time.sleep(0.1)
+
+    def versions(self) -> dict[str, str]:
+        """Kernel and package versions, as the guest names them."""
+        lines = (self._boot / "versions").read_text("utf-8", "replace").splitlines()
+        return dict(line.split(" ", 1) for line in lines if " " in line)
+
+    def start(self, folder: Path, script: str, **parameters: str) -> Job:
+        """Queue a job. ``folder`` is below ``shared``; ``script`` runs in the guest with ``$J`` naming it."""
+        if unknown := parameters.keys() - PARAMETERS.keys():
+            raise ValueError(f"no such parameters: {', '.join(sorted(unknown))}")
+        (folder / "out").mkdir(parents=True)
+        values = {**PARAMETERS, **parameters}
+        (folder / "params").write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
+        (folder / "job.sh").write_text(script)
+        self._count += 1
+        part = self._boot / f"{self._count:04}.part"
+        part.write_text(str(folder.relative_to(self._shared)))
+        part.rename(self._boot / "queue" / f"{self._count:04}")
+        return Job(self, folder)
+
+    def off(self) -> None:
+        """Power off, politely first."""
+        (self._boot / "off").touch()
         try:
-            self._process.wait(timeout)
+            self._process.wait(8)
         except subprocess.TimeoutExpired:
             self.kill()
-        exit_file = self.folder / "exit"
-        code = int(exit_file.read_text()) if exit_file.exists() else 99
-        console = (self.folder / "console.log").read_text("utf-8", "replace")
-        lines = re.findall(r"RESULT .*", console)
-        return Outcome(code, " / ".join(line.strip() for line in lines), self.folder)
 
     def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        """Pull the plug."""
+        if self.alive:
             self._process.kill()
             self._process.wait()
-
-    def ready(self, tag: str) -> bool:
-        """Whether a role in the guest has said that it listens."""
-        return (self.folder / f"{tag}.ready").exists()
-
-
-CLIENT_SCRIPT = """
-ip addr add $CLIENT_IP/24 dev eth0; ip link set eth0 up
-unshare -m sh /lab/role.sh client
-"""
-
-SERVER_SCRIPT = """
-ip addr add $SERVER_IP/24 dev eth0; ip link set eth0 up
-unshare -m sh /lab/role.sh server
-"""
-
-NATTED_CLIENTS_SCRIPT = """
-# Several clients behind one NAT, all with the same inner address and the same ports, each behind its own home router.
-ip addr add $CLIENT_IP/24 dev eth0; ip link set eth0 up
-echo 1 >/proc/sys/net/ipv4/ip_forward
-iptables -t nat -A POSTROUTING -o eth0 -j MASQUERADE
-n=0
-for name in $CLIENTS; do
-	n=$((n + 1))
-	ip netns add r$n; ip netns add $name
-	ip link add o$n type veth peer name wan netns r$n
-	ip addr add 100.64.$n.1/24 dev o$n; ip link set o$n up
-	ip -n r$n addr add 100.64.$n.2/24 dev wan; ip -n r$n link set wan up; ip -n r$n link set lo up
-	ip -n r$n route add default via 100.64.$n.1
-	ip -n r$n link add lan type veth peer name eth0 netns $name
-	ip -n r$n addr add 192.168.1.1/24 dev lan; ip -n r$n link set lan up
-	ip -n $name addr add 192.168.1.2/24 dev eth0; ip -n $name link set eth0 up; ip -n $name link set lo up
-	ip -n $name route add default via 192.168.1.1
-	ip netns exec r$n sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; iptables -t nat -A POSTROUTING -o wan -j MASQUERADE'
-done
-CLIENT_IP=192.168.1.2
-sed -i "s/^CLIENT_IP=.*/CLIENT_IP=192.168.1.2/" /lab/params
-for name in $CLIENTS; do
-	{ cat /lab/params; echo "TAG=$name PPP_USER=$name"; } >/tmp/params.$name
-	ip netns exec $name unshare -m sh -c "mount --bind /tmp/params.$name /lab/params; sh /lab/role.sh client" &
-	pids="$pids $!"
-	sleep 1
-done
-rc=0
-for p in $pids; do wait $p || rc=$?; done
-exit $rc
-"""
