@@ -39,8 +39,8 @@ static void tell_soft_limit(struct hr_work *work, struct hr_sa *sa, uint64_t pac
 
 /* --- decap --- */
 
-/* An IKE message that lacks its marker looks like ESP under an SPI that is the first half of a cookie. It can still be told from
- * ESP: version 1.0, and a length field that is right. */
+/* An IKE message that lacks its marker looks like ESP under an SPI that is the first half of a cookie. It can still be told
+ * from ESP: version 1.0, and a length field that is right. */
 static int is_ike_without_marker(const struct hr_desc *d, const uint8_t *p)
 {
 	return d->kind == HR_KIND_UDP4500 && d->len >= 28 && p[17] == 0x10 && hr_get32(p + 24) == d->len;

@@ -6,8 +6,8 @@
 #define HEADRACE_ESP_H
 
 enum {
-	HR_ESP_HEADER = 8,   /* SPI and sequence number */
-	HR_ESP_TRAILER = 2   /* pad length and next header */
+	HR_ESP_HEADER = 8, /* SPI and sequence number */
+	HR_ESP_TRAILER = 2 /* pad length and next header */
 };
 
 #endif

@@ -67,7 +67,8 @@ struct hr_reader *hr_grace_enter(struct hr_grace *grace)
 
 void hr_grace_leave(struct hr_reader *reader)
 {
-	atomic_store_explicit(&reader->turn, atomic_load_explicit(&reader->turn, memory_order_relaxed) + 1, memory_order_release);
+	atomic_store_explicit(&reader->turn, atomic_load_explicit(&reader->turn, memory_order_relaxed) + 1,
+			      memory_order_release);
 }
 
 void hr_grace_wait(struct hr_grace *grace)

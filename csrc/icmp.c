@@ -19,8 +19,8 @@ enum {
 	ICMP = 1,
 	ICMPV6 = 58,
 	TTL = 64,
-	LEAST4 = 576,	/* RFC 1812 section 4.3.2.3: an answer is no longer */
-	LEAST6 = 1280,	/* RFC 4443 section 2.4 (c) */
+	LEAST4 = 576,  /* RFC 1812 section 4.3.2.3: an answer is no longer */
+	LEAST6 = 1280, /* RFC 4443 section 2.4 (c) */
 	MORE = 0x2000,
 	DONT = 0x4000,
 	OFFSET = 0x1fff

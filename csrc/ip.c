@@ -93,7 +93,8 @@ static void clamp_mss(uint8_t *p, uint32_t len, uint32_t protocol, uint32_t limi
 		if (p[at] == OPTION_MSS && p[at + 1] == 4) {
 			const uint32_t mss = hr_get16(p + at + 2);
 			if (mss > limit) {
-				const int odd = (at - tcp) & 1; /* then its octets stand in the other halves of the words summed */
+				const int odd =
+				    (at - tcp) & 1; /* then its octets stand in the other halves of the words summed */
 				hr_put16(p + at + 2, limit);
 				adjust(p + tcp + 16, odd ? (mss >> 8 | mss << 8) & 0xffff : mss,
 				       odd ? (limit >> 8 | limit << 8) & 0xffff : limit);

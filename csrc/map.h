@@ -3,11 +3,11 @@
  * map.h: number -> record, looked up without a lock while one writer changes it.
  *
  * Open addressing, linear probing, at most half full by its sizing, so a lookup is one or two cache lines however many records
- * there are. A removed entry leaves a tombstone, because moving its successors up would hide them from a reader on its way. When
- * tombstones take a quarter of the table, the writer fills the spare one and publishes it.
+ * there are. A removed entry leaves a tombstone, because moving its successors up would hide them from a reader on its way.
+ * When tombstones take a quarter of the table, the writer fills the spare one and publishes it.
  *
- * The keys are ours to assign (SPIs, tunnel ids, leases), so no adversary can make them collide. A reader may meet an entry that is
- * being given to another key: whoever looks up must compare the record's own key with the one asked for.
+ * The keys are ours to assign (SPIs, tunnel ids, leases), so no adversary can make them collide. A reader may meet an entry
+ * that is being given to another key: whoever looks up must compare the record's own key with the one asked for.
  */
 #ifndef HEADRACE_MAP_H
 #define HEADRACE_MAP_H

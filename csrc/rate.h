@@ -2,8 +2,8 @@
  *
  * rate.h: a token bucket as one clock (the generic cell rate algorithm).
  *
- * The clock says until when the allowance is spent. A packet costs time; it passes while the clock is not further ahead of now than
- * the burst. One word, so two threads meet on it without a lock, and no division.
+ * The clock says until when the allowance is spent. A packet costs time; it passes while the clock is not further ahead of now
+ * than the burst. One word, so two threads meet on it without a lock, and no division.
  */
 #ifndef HEADRACE_RATE_H
 #define HEADRACE_RATE_H

@@ -2,9 +2,9 @@
  *
  * tables.c: making, changing and removing records. One writer at a time; see tables.h for the readers' side.
  *
- * Every change goes the same way: check everything that can fail, get the memory, then publish. So a refused change leaves nothing
- * behind, and an interrupted reader sees all of it or nothing. Removal: take out of every map and pool, wait for the readers, wipe,
- * free.
+ * Every change goes the same way: check everything that can fail, get the memory, then publish. So a refused change leaves
+ * nothing behind, and an interrupted reader sees all of it or nothing. Removal: take out of every map and pool, wait for the
+ * readers, wipe, free.
  */
 #include "tables.h"
 
@@ -14,13 +14,14 @@
 
 enum {
 	RECORDS_MAX = 1 << 22,
-	MRU_LEAST = 68,	     /* RFC 791: every IPv4 link carries this much */
-	MRU_DEFAULT = 1500,  /* RFC 1661 section 6.1 */
-	MRU_MOST = 65000,    /* leaves room for our headers within 16 bits of UDP length */
-	SPI_LEAST = 256	     /* RFC 4303 section 2.1: the others are reserved */
+	MRU_LEAST = 68,	    /* RFC 791: every IPv4 link carries this much */
+	MRU_DEFAULT = 1500, /* RFC 1661 section 6.1 */
+	MRU_MOST = 65000,   /* leaves room for our headers within 16 bits of UDP length */
+	SPI_LEAST = 256	    /* RFC 4303 section 2.1: the others are reserved */
 };
 
-/* Outbound numbers end here. With 64 bits, far enough from the end that threads which draw numbers at the same moment cannot wrap. */
+/* Outbound numbers end here. With 64 bits, far enough from the end that threads which draw numbers at the same moment cannot
+ * wrap. */
 #define SEQ_LAST_32 UINT64_C(0xffffffff)
 #define SEQ_LAST_64 UINT64_C(0xffffffff00000000)
 
@@ -69,7 +70,7 @@ void hr_place_write(struct hr_place *place, const struct hr_endpoint *endpoint)
 	uint32_t turn = atomic_load_explicit(&place->turn, memory_order_relaxed);
 
 	while ((turn & 1) != 0 || !atomic_compare_exchange_weak_explicit(&place->turn, &turn, turn + 1, memory_order_acq_rel,
-									  memory_order_relaxed)) {
+									 memory_order_relaxed)) {
 		hr_be_patient(&patience);
 		turn = atomic_load_explicit(&place->turn, memory_order_relaxed);
 	}
@@ -381,7 +382,8 @@ int hr_dp_listener(struct hr_dp *dp, uint32_t listener, const struct hr_endpoint
 /* A peer without IPsec is for data planes that were made to allow it. */
 static int peer_valid(const struct hr_dp *dp, const struct hr_peer_config *config)
 {
-	return family_valid(config->remote.family) && config->listener < HR_LISTENERS_MAX && (!config->clear || dp->allow_clear);
+	return family_valid(config->remote.family) && config->listener < HR_LISTENERS_MAX &&
+	       (!config->clear || dp->allow_clear);
 }
 
 static uint32_t peer_traits(const struct hr_peer_config *config)
@@ -491,9 +493,10 @@ int hr_peer_get(struct hr_dp *dp, uint32_t index, struct hr_peer_config *config)
 
 static int sa_valid(const struct hr_sa_config *config)
 {
-	const int window_valid = config->replay_window >= HR_REPLAY_MIN && config->replay_window <= HR_REPLAY_MAX &&
-				 config->replay_window % 32 == 0;
-	const int authentic = config->cipher == HR_CIPHER_AES_GCM16 ? config->auth == HR_AUTH_NONE : config->auth != HR_AUTH_NONE;
+	const int window_valid =
+	    config->replay_window >= HR_REPLAY_MIN && config->replay_window <= HR_REPLAY_MAX && config->replay_window % 32 == 0;
+	const int authentic =
+	    config->cipher == HR_CIPHER_AES_GCM16 ? config->auth == HR_AUTH_NONE : config->auth != HR_AUTH_NONE;
 
 	return config->spi >= SPI_LEAST && config->outbound <= 1 && config->esn <= 1 && (config->outbound || window_valid) &&
 	       authentic && config->enc_key_len <= sizeof config->enc_key && config->auth_key_len <= sizeof config->auth_key &&
@@ -910,8 +913,8 @@ int hr_session_mppe(struct hr_dp *dp, uint32_t index, const struct hr_mppe_confi
 		return HR_E_ARGUMENT;
 	pthread_mutex_lock(&dp->lock);
 	struct hr_session *const session = hr_pool_get(&dp->sessions, index);
-	const int error = session == NULL ? HR_E_MISSING
-					  : hr_mppe_open(config->outbound ? &session->mppe_out : &session->mppe_in, config);
+	const int error =
+	    session == NULL ? HR_E_MISSING : hr_mppe_open(config->outbound ? &session->mppe_out : &session->mppe_in, config);
 	pthread_mutex_unlock(&dp->lock);
 	return error;
 }

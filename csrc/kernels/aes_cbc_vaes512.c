@@ -2,10 +2,10 @@
  *
  * aes_cbc_vaes512.c: AES-CBC with 512-bit VAES.
  *
- * Encryption: a packet is one serial chain, so sixteen packets run side by side, four to a vector. Every lane has its own key, so
- * each round reads one vector of round keys a vector of packets: that load, not VAESENC, sets the pace (one 64-octet load a cycle;
- * with one key for all, in registers, six vectors would reach 0.153 cycles per octet).
- * Decryption: four blocks of one packet to a vector; short packets overlap by themselves.
+ * Encryption: a packet is one serial chain, so sixteen packets run side by side, four to a vector. Every lane has its own key,
+ * so each round reads one vector of round keys a vector of packets: that load, not VAESENC, sets the pace (one 64-octet load a
+ * cycle; with one key for all, in registers, six vectors would reach 0.153 cycles per octet). Decryption: four blocks of one
+ * packet to a vector; short packets overlap by themselves.
  */
 #include "../cpu.h"
 

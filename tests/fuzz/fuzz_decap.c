@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whatever arrives, every packet comes back with a status and within the octets that it was given, nothing outside of them is read
- * or written, and its neighbours come out as if it had not been there.
+ * Whatever arrives, every packet comes back with a status and within the octets that it was given, nothing outside of them is
+ * read or written, and its neighbours come out as if it had not been there.
  *
- * An input is a row of packets, each with a first octet that says what becomes of it and a length. A packet is thrown at the data
- * plane as it stands, or is what a peer that knows the keys puts into ESP: then it may be the whole text (with a trailer of its own),
- * the UDP datagram, the L2TP message or the PPP frame, with everything around it in order.
+ * An input is a row of packets, each with a first octet that says what becomes of it and a length. A packet is thrown at the
+ * data plane as it stands, or is what a peer that knows the keys puts into ESP: then it may be the whole text (with a trailer
+ * of its own), the UDP datagram, the L2TP message or the PPP frame, with everything around it in order.
  */
 #include "plane.h"
 
@@ -50,8 +50,8 @@ static size_t dress(const struct plane *p, uint8_t level, uint8_t which, const u
 /* A good packet of the other peer, marked by its size. */
 static size_t neighbour(const struct plane *p, uint32_t number, uint8_t *out)
 {
-	uint8_t text[256] = {6, 165, 6, 165, 0, 0, 0, 0, 0, 2, 0, 1, 0, 1, 0xff, 3, 0, 0x21, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0,
-			     10, 0, 0, 1, 192, 0, 2, 1};
+	uint8_t text[256] = {6, 165, 6, 165, 0, 0, 0, 0,  0,  2, 0, 1,	0, 1, 0xff, 3,	 0, 0x21, 0x45,
+			     0, 0,   0, 0,   0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1,    192, 0, 2,	  1};
 	size_t at = 38 + number;
 
 	text[5] = (uint8_t)at;
@@ -82,7 +82,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				put((int)batch.n, HR_KIND_UDP4500, out, neighbour(&plane, batch.n, out));
 				continue;
 			}
-			const uint8_t level = size >= 3 ? (uint8_t)(data[0] % LEVELS & ~3) : 0, which = size >= 3 ? data[0] & 3 : 0;
+			const uint8_t level = size >= 3 ? (uint8_t)(data[0] % LEVELS & ~3) : 0,
+				      which = size >= 3 ? data[0] & 3 : 0;
 			size_t len = size >= 3 ? (size_t)(data[1] << 8 | data[2]) % 1600 : 0;
 			const uint8_t *const body = size >= 3 ? data + 3 : data;
 			if (size >= 3) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whatever is to be sent, every packet comes back with a status and within the room that it was given, and a packet that was sealed
- * is accepted by the pipeline's other direction; and answers and fragments that are made of it are whole packets.
+ * Whatever is to be sent, every packet comes back with a status and within the room that it was given, and a packet that was
+ * sealed is accepted by the pipeline's other direction; and answers and fragments that are made of it are whole packets.
  *
  * An input is a row of packets, each behind an octet for kind and session and two for its length.
  */
