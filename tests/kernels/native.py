@@ -8,8 +8,9 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace.dataplane._native import ffi, lib
 from tests.kernels import esp_reference as ref
+
+from headrace.dataplane._native import ffi, lib
 
 PAGE = mmap.PAGESIZE
 _libc = ctypes.CDLL(None, use_errno=True)

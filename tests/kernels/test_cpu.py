@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from headrace.dataplane._native import ffi, lib
-
 from tests.kernels.native import levels
 from tests.kernels.selftest_answers import rows
+
+from headrace.dataplane._native import ffi, lib
 
 ROOT = Path(__file__).parents[2]
 ORDER = ["portable", "aesni", "avx2", "avx512"]

@@ -6,10 +6,10 @@ import itertools
 import random
 
 import pytest
-from headrace.dataplane._native import ffi, lib
-
 from tests.kernels import esp_reference as ref
 from tests.kernels.native import CANARY, CryptBatch, Islands, Key, Packet
+
+from headrace.dataplane._native import ffi, lib
 
 TRANSFORMS = [
     ref.Transform(ref.AES_CBC, 16, ref.SHA1_96),
