@@ -176,8 +176,16 @@ static void cut(struct hr_tun *tun, const uint8_t *packet, uint32_t len, uint32_
 	/* No slot is left to see whether that was the last: better none of them than a part. */
 }
 
+/* The segments of one read have the same sender and receiver: one answer does for all. */
+static int same_pair(const uint8_t *a, const uint8_t *b)
+{
+	return a[0] == b[0] && (a[0] >> 4 == 4 ? memcmp(a + 12, b + 12, 8) == 0 : memcmp(a + 8, b + 8, 32) == 0);
+}
+
 void hr_tun_too_big(struct hr_tun *tun, const struct hr_batch *batch, struct hr_batch *pieces)
 {
+	const uint8_t *told = NULL;
+
 	pieces->n = 0;
 	for (uint32_t i = 0; i < batch->n; i++) {
 		const struct hr_desc *d = &batch->desc[i];
@@ -185,10 +193,12 @@ void hr_tun_too_big(struct hr_tun *tun, const struct hr_batch *batch, struct hr_
 			continue;
 		const uint8_t *packet = batch->arena + d->off;
 		uint32_t mtu = d->seq < tun->cap ? (uint32_t)d->seq : tun->cap;
-		if (hr_ip_may_fragment(packet, d->len))
+		if (hr_ip_may_fragment(packet, d->len)) {
 			cut(tun, packet, d->len, mtu, pieces);
-		else
+		} else if (!told || !same_pair(told, packet)) {
 			answer(tun, packet, d->len, mtu);
+			told = packet;
+		}
 	}
 }
 

@@ -271,6 +271,15 @@ def test_n083_too_big_for_the_session_is_answered_or_cut() -> None:
         wait_for(lambda: left.engine.stats()["icmp"] == 2)
 
 
+def test_a_large_segment_that_is_too_big_is_answered_once() -> None:
+    with rig(mru=1000) as (left, _):
+        header, packet = large_segment(bytes(30_000), 1360)
+        left.tun.put(packet, header)
+        wait_for(lambda: left.plane.dropped() == {"drop_too_big": 22})
+        assert left.tun.packet()[20:22] == b"\3\4"
+        assert left.tun.quiet()
+
+
 def test_answers_to_a_flood_of_packets_that_are_too_big_are_bounded() -> None:
     with rig(mru=1000) as (left, _):
         for _ in range(300):
