@@ -30,37 +30,42 @@ enum {
 	HR_CHAIN_END = 0xffff
 };
 
-/* The working set of one hr_encap() or hr_decap(): one array entry a packet, in the order of the batch. It belongs to the
- * reader (grace.h) and is used again by the next call. */
+/* One packet on its way: all that the stages tell one another about it, in one cache line. */
+struct hr_packet {
+	_Alignas(64) uint8_t *data; /* where it is now: its descriptor keeps what came in until the pipeline ends */
+	uint32_t len;
+	uint32_t header;       /* decap: L2TP's flags << 16 | Ns, then MPPE's two octets; encap: MPPE's two octets */
+	struct hr_sa *sa;      /* NULL: L2TP in clear */
+	struct hr_peer *peer;
+	struct hr_session *session;
+	const struct hr_plan *plan;
+	uint8_t newest;	       /* decap: its sequence number moved the replay window */
+	uint8_t encrypt;       /* encap: MPPE has to work on it */
+	uint16_t next;	       /* mppe.c: the following packet of the same direction of a session */
+	uint16_t steps;	       /* mppe.c: key changes from the packet before to this one */
+};
+_Static_assert(sizeof(struct hr_packet) == 64, "one cache line");
+
+/* The working set of one hr_encap() or hr_decap(). It belongs to the reader (grace.h) and is used again by the next call. */
 struct hr_work {
 	struct hr_dp *dp;
 	struct hr_reader *reader;
 	uint32_t self; /* number of the reader + 1: what it writes into the locks it holds */
-	uint32_t n;
-	uint8_t *arena;
 	struct hr_desc *desc;
 	uint64_t now;
 
 	uint32_t alive_n;
-	uint32_t ended; /* packets that ended in this stage */
+	uint32_t ended;	    /* packets that ended in this stage */
+	uint32_t encrypted; /* packets that MPPE has to work on */
+	uint32_t jobs;	    /* of esp */
 	uint16_t alive[HR_BATCH_MAX];
-
-	struct hr_sa *sa[HR_BATCH_MAX]; /* NULL: L2TP in clear */
-	struct hr_peer *peer[HR_BATCH_MAX];
-	struct hr_session *session[HR_BATCH_MAX];
-	const struct hr_plan *plan[HR_BATCH_MAX];
-
-	uint8_t newest[HR_BATCH_MAX];  /* decap: the sequence number moved the replay window */
-	uint32_t header[HR_BATCH_MAX]; /* L2TP: flags << 16 | Ns; then MPPE: its two octets */
+	struct hr_packet packet[HR_BATCH_MAX]; /* in the order of the batch */
 
 	struct hr_esp_job esp[HR_BATCH_MAX];
 	uint16_t esp_of[HR_BATCH_MAX]; /* job -> packet */
-	uint32_t jobs;
 
 	/* mppe.c */
 	uint16_t todo[HR_BATCH_MAX];
-	uint16_t next[HR_BATCH_MAX];  /* the following packet of the same direction of a session */
-	uint16_t steps[HR_BATCH_MAX]; /* key changes from the packet before to this one */
 	uint8_t key[HR_BATCH_MAX][16];
 	struct hr_mppe *held[HR_BATCH_MAX];
 	struct hr_mppe *active[HR_BATCH_MAX];
@@ -74,12 +79,22 @@ typedef void hr_stage(struct hr_work *work);
  * enum hr_kind that may come in. */
 int hr_batch_check(struct hr_batch *batch, uint32_t kinds, struct hr_work *work);
 
-/* --- one packet --- */
+/* What a stage goes through, in registers: nothing that it writes can change them. */
+struct hr_list {
+	const uint16_t *at; /* indices */
+	uint32_t n;
+	struct hr_desc *desc;
+	struct hr_packet *packet;
+};
 
-static inline uint8_t *hr_data(const struct hr_work *work, const struct hr_desc *desc)
+static inline struct hr_list hr_alive(struct hr_work *work)
 {
-	return work->arena + desc->off;
+	const struct hr_list list = {work->alive, work->alive_n, work->desc, work->packet};
+
+	return list;
 }
+
+/* --- one packet --- */
 
 static inline void hr_end(struct hr_work *work, struct hr_desc *desc, enum hr_status status)
 {
@@ -87,58 +102,59 @@ static inline void hr_end(struct hr_work *work, struct hr_desc *desc, enum hr_st
 	work->ended++;
 }
 
-static inline uint16_t hr_more_room(uint16_t room, uint32_t by)
+/* Take n octets off the front; n is at most its length. */
+static inline void hr_pull(struct hr_work *work, uint32_t i, uint32_t n)
 {
-	const uint32_t sum = room + by;
-	return sum > UINT16_MAX ? UINT16_MAX : (uint16_t)sum;
-}
-
-/* Take n octets off the front; n is at most desc->len. */
-static inline void hr_pull(struct hr_desc *desc, uint32_t n)
-{
-	desc->off += n;
-	desc->len -= n;
-	desc->room_head = hr_more_room(desc->room_head, n);
-}
-
-/* Cut the packet to len octets; len is at most desc->len. */
-static inline void hr_trim(struct hr_desc *desc, uint32_t len)
-{
-	desc->room_tail = hr_more_room(desc->room_tail, desc->len - len);
-	desc->len = len;
+	work->packet[i].data += n;
+	work->packet[i].len -= n;
 }
 
 /* Take back n octets in front, for writing a header. The caller has checked the room (route.c) or has pulled them before. */
-static inline uint8_t *hr_push(struct hr_work *work, struct hr_desc *desc, uint32_t n)
+static inline uint8_t *hr_push(struct hr_work *work, uint32_t i, uint32_t n)
 {
-	desc->off -= n;
-	desc->len += n;
-	desc->room_head = (uint16_t)(desc->room_head - n);
-	return hr_data(work, desc);
+	work->packet[i].len += n;
+	return work->packet[i].data -= n;
 }
 
 /* --- network order --- */
 
+/* One load or store and one swap, at any alignment. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define HR_NETWORK16(x) __builtin_bswap16(x)
+#define HR_NETWORK32(x) __builtin_bswap32(x)
+#else
+#define HR_NETWORK16(x) (x)
+#define HR_NETWORK32(x) (x)
+#endif
+
 static inline uint16_t hr_get16(const uint8_t *p)
 {
-	return (uint16_t)((uint32_t)p[0] << 8 | p[1]);
+	uint16_t value;
+
+	memcpy(&value, p, 2);
+	return HR_NETWORK16(value);
 }
 
 static inline uint32_t hr_get32(const uint8_t *p)
 {
-	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+	uint32_t value;
+
+	memcpy(&value, p, 4);
+	return HR_NETWORK32(value);
 }
 
 static inline void hr_put16(uint8_t *p, uint32_t value)
 {
-	p[0] = (uint8_t)(value >> 8);
-	p[1] = (uint8_t)value;
+	const uint16_t turned = HR_NETWORK16((uint16_t)value);
+
+	memcpy(p, &turned, 2);
 }
 
 static inline void hr_put32(uint8_t *p, uint32_t value)
 {
-	hr_put16(p, value >> 16);
-	hr_put16(p + 2, value);
+	const uint32_t turned = HR_NETWORK32(value);
+
+	memcpy(p, &turned, 4);
 }
 
 /* --- sums that several threads add to and anybody reads --- */
@@ -153,11 +169,17 @@ static inline uint64_t hr_read(const _Atomic uint64_t *sum)
 	return atomic_load_explicit(sum, memory_order_relaxed);
 }
 
+/* By the one thread that may change it, under a lock. */
+static inline void hr_write(_Atomic uint64_t *place, uint64_t value)
+{
+	atomic_store_explicit(place, value, memory_order_relaxed);
+}
+
 /* Times and flags: no read-modify-write, and no write at all if nothing changes, for the line may be shared. */
 static inline void hr_note(_Atomic uint64_t *place, uint64_t value)
 {
 	if (hr_read(place) != value)
-		atomic_store_explicit(place, value, memory_order_relaxed);
+		hr_write(place, value);
 }
 
 #endif

@@ -29,51 +29,86 @@ enum {
 	NEXT_NONE = 59 /* RFC 4303 section 2.6: a dummy packet */
 };
 
-/* --- limits, both ways --- */
+/* --- sums and limits, both ways: under the SA's lock, for a row of its packets at a time --- */
 
-static void tell_soft_limit(struct hr_work *work, struct hr_sa *sa, uint64_t packets, uint64_t bytes, uint64_t seq)
+struct tally {
+	struct hr_sa *sa;
+	uint64_t packets; /* of the SA, and so on: read at the beginning, written back at the end */
+	uint64_t bytes;
+	uint64_t top; /* highest number of this row */
+};
+
+static struct tally open_tally(struct hr_sa *sa)
 {
-	if (packets >= sa->soft_packets || bytes >= sa->soft_bytes || seq >= sa->seq_soft)
+	hr_sa_lock(sa);
+	const struct tally tally = {sa, hr_read(&sa->packets), hr_read(&sa->bytes), 0};
+
+	return tally;
+}
+
+/* 1, and the packet is counted, if it is within the hard limit. */
+static int affordable(struct tally *tally, uint32_t len)
+{
+	if (tally->bytes + len > tally->sa->hard_bytes)
+		return 0;
+	tally->packets++;
+	tally->bytes += len;
+	return 1;
+}
+
+static void close_tally(struct hr_work *work, const struct tally *tally)
+{
+	struct hr_sa *const sa = tally->sa;
+
+	if (tally->packets != hr_read(&sa->packets))
+		hr_note(&sa->last_ns, work->now);
+	hr_write(&sa->packets, tally->packets);
+	hr_write(&sa->bytes, tally->bytes);
+	hr_sa_unlock(sa);
+	if (tally->packets >= sa->soft_packets || tally->bytes >= sa->soft_bytes || tally->top >= sa->seq_soft)
 		hr_event_post(work, HR_EXC_SOFT_LIMIT, sa->index, sa->serial, &sa->soft_told);
 }
 
 /* --- decap --- */
 
-/* An IKE message that lacks its marker looks like ESP under an SPI that is the first half of a cookie. It can still be told
- * from ESP: version 1.0, and a length field that is right. */
-static int is_ike_without_marker(const struct hr_desc *d, const uint8_t *p)
+/* An IKE message that lacks its marker looks like ESP under an SPI that is the first half of a cookie. It can still be told from
+ * ESP: version 1.0, and a length field that is right. */
+static int is_ike_without_marker(const struct hr_desc *d, const uint8_t *p, uint32_t len)
 {
-	return d->kind == HR_KIND_UDP4500 && d->len >= 28 && p[17] == 0x10 && hr_get32(p + 24) == d->len;
+	return d->kind == HR_KIND_UDP4500 && len >= 28 && p[17] == 0x10 && hr_get32(p + 24) == len;
 }
 
-static enum hr_status check_length(const struct hr_desc *d, const struct hr_esp_key *key)
+static enum hr_status check_length(uint32_t len, const struct hr_esp_key *key)
 {
 	const uint32_t around = HR_ESP_HEADER + key->iv_len + key->icv_len;
 
-	if (d->len <= around)
+	if (len <= around)
 		return HR_DROP_ESP_SHORT;
-	return ((d->len - around) & (key->block - 1u)) == 0 ? HR_PENDING : HR_DROP_ESP_LENGTH;
+	return ((len - around) & (key->block - 1u)) == 0 ? HR_PENDING : HR_DROP_ESP_LENGTH;
 }
+
+enum { AHEAD = 8 }; /* packets from whose SPI the entry of the table is fetched in advance */
 
 void hr_esp_lookup(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	struct hr_map *const map = &work->dp->spi;
 	struct hr_sa *sa = NULL;
 	uint32_t known = 0; /* the SPI that sa belongs to */
 
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const struct hr_desc *const d = &work->desc[work->alive[k]];
-		if (d->kind != HR_KIND_UDP1701 && d->len >= HR_ESP_HEADER)
-			hr_map_prefetch(map, hr_get32(hr_data(work, d)));
-	}
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-		const uint8_t *const p = hr_data(work, d);
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
+		const uint8_t *const p = alive.packet[i].data;
 
+		if (k + AHEAD < alive.n && alive.packet[alive.at[k + AHEAD]].len >= HR_ESP_HEADER) {
+			const uint32_t later = hr_get32(alive.packet[alive.at[k + AHEAD]].data);
+			if (later != known)
+				hr_map_prefetch(map, later);
+		}
 		if (d->kind == HR_KIND_UDP1701)
 			continue;
-		if (d->len < HR_ESP_HEADER) {
+		if (alive.packet[i].len < HR_ESP_HEADER) {
 			hr_end(work, d, HR_DROP_ESP_SHORT);
 			continue;
 		}
@@ -81,90 +116,103 @@ void hr_esp_lookup(struct hr_work *work)
 		if (spi != known) {
 			sa = hr_map_get(map, spi);
 			known = spi;
-			if (sa != NULL)
+			if (sa != NULL) {
+				__builtin_prefetch(&sa->seq);
 				__builtin_prefetch(&sa->replay);
+			}
 		}
 		if (sa == NULL || sa->spi != spi) {
-			hr_end(work, d, is_ike_without_marker(d, p) ? HR_DROP_NATT_MARKER : HR_DROP_ESP_SPI);
+			hr_end(work, d, is_ike_without_marker(d, p, alive.packet[i].len) ? HR_DROP_NATT_MARKER : HR_DROP_ESP_SPI);
 			continue;
 		}
 		d->sa = sa->index;
 		d->peer = sa->peer->index;
-		work->sa[i] = sa;
-		work->peer[i] = sa->peer;
-		const enum hr_status status = check_length(d, &sa->key);
+		work->packet[i].sa = sa;
+		work->packet[i].peer = sa->peer;
+		const enum hr_status status = check_length(alive.packet[i].len, &sa->key);
 		if (status != HR_PENDING)
 			hr_end(work, d, status);
 	}
 }
 
-void hr_esp_replay_check(struct hr_work *work)
-{
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-		struct hr_sa *const sa = work->sa[i];
-
-		if (sa == NULL)
-			continue;
-		const uint32_t low = hr_get32(hr_data(work, d) + 4);
-		d->seq = sa->esn ? hr_replay_whole(&sa->replay, low) : low;
-		if (hr_replay_seen(&sa->replay, d->seq)) {
-			hr_add(&sa->replayed, 1);
-			hr_end(work, d, HR_DROP_ESP_REPLAY);
-		}
-	}
-}
-
+/* What is surely late is not worth the cryptography. All others are verified, and decrypted if they pass. */
 void hr_esp_decrypt(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	uint32_t jobs = 0;
 
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		const struct hr_desc *const d = &work->desc[i];
-		const struct hr_sa *const sa = work->sa[i];
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
+		struct hr_sa *const sa = work->packet[i].sa;
 
 		if (sa == NULL)
 			continue;
-		struct hr_esp_job *const job = &work->esp[jobs];
-		job->key = &sa->key;
-		job->packet = hr_data(work, d);
-		job->len = d->len - sa->key.icv_len;
-		job->seq_hi = (uint32_t)(d->seq >> 32);
-		job->seq = d->seq;
-		job->ok = 0;
+		uint8_t *const p = alive.packet[i].data;
+		const uint32_t low = hr_get32(p + 4);
+		const uint64_t seq = sa->esn ? hr_replay_whole(&sa->replay, low) : low;
+		d->seq = seq;
+		if (hr_replay_seen(&sa->replay, seq)) {
+			hr_add(&sa->replayed, 1);
+			hr_end(work, d, HR_DROP_ESP_REPLAY);
+			continue;
+		}
+		const struct hr_esp_job job = {&sa->key, p, alive.packet[i].len - sa->key.icv_len, (uint32_t)(seq >> 32), seq, 0, 0};
+		work->esp[jobs] = job;
 		work->esp_of[jobs++] = (uint16_t)i;
 	}
+	work->jobs = jobs;
 	hr_esp_open(work->esp, jobs);
-	for (uint32_t j = 0; j < jobs; j++) {
-		if (work->esp[j].ok == 1)
-			continue;
-		const uint32_t i = work->esp_of[j];
-		hr_add(&work->sa[i]->auth_failed, 1);
-		hr_end(work, &work->desc[i], HR_DROP_ESP_AUTH);
-	}
 }
 
-/* What one SA got in a row of packets. */
-struct tally {
-	struct hr_sa *sa;
-	uint64_t packets;
-	uint64_t bytes;
-	uint64_t top;
-};
-
-static void settle(struct hr_work *work, const struct tally *tally)
+/* A mask over the first n octets of a word, 0 to 8, as it lies in memory. */
+static uint64_t low_octets(uint32_t n)
 {
-	struct hr_sa *const sa = tally->sa;
-
-	hr_add(&sa->packets, tally->packets);
-	hr_add(&sa->bytes, tally->bytes);
-	hr_note(&sa->last_ns, work->now);
-	tell_soft_limit(work, sa, hr_read(&sa->packets), hr_read(&sa->bytes), tally->top);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return n == 0 ? 0 : UINT64_MAX >> (64 - 8 * n);
+#else
+	return n == 0 ? 0 : UINT64_MAX << (64 - 8 * n);
+#endif
 }
 
-/* One packet, under the lock of the SA's window. */
+/* 1, 2, 3 ...: what padding looks like. */
+static const uint8_t counting[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+/* The whole padding is looked at, whatever it is: how long this takes depends on its length alone. Up to 16 octets, which is all
+ * that a block cipher needs, it is two words; what follows it in the packet, trailer and ICV, is at least 14 octets long and masked
+ * out. */
+static int padding_valid(const uint8_t *padding, uint32_t len)
+{
+	uint64_t have[2], want[2];
+	uint32_t difference = 0;
+
+	if (len >= 2 && len <= 16) {
+		memcpy(have, padding, 16);
+		memcpy(want, counting, 16);
+		const uint64_t first = low_octets(len < 8 ? len : 8), second = low_octets(len < 8 ? 0 : len - 8);
+		return (((have[0] ^ want[0]) & first) | ((have[1] ^ want[1]) & second)) == 0;
+	}
+	for (uint32_t n = 0; n < len; n++)
+		difference |= (uint32_t)(padding[n] ^ (n + 1));
+	return difference == 0;
+}
+
+static enum hr_status strip_trailer(struct hr_work *work, uint32_t i, const struct hr_esp_key *key)
+{
+	const uint32_t head = HR_ESP_HEADER + key->iv_len, len = work->packet[i].len - head - key->icv_len;
+	const uint8_t *const text = work->packet[i].data + head;
+	const uint32_t padding = text[len - 2], next = text[len - 1];
+
+	if (padding + HR_ESP_TRAILER > len || !padding_valid(text + len - HR_ESP_TRAILER - padding, padding))
+		return HR_DROP_ESP_PADDING;
+	work->packet[i].data += head;
+	work->packet[i].len = len - HR_ESP_TRAILER - padding;
+	if (next == NEXT_NONE)
+		return HR_DUMMY;
+	return next == NEXT_UDP ? HR_PENDING : HR_DROP_ESP_NEXT_HEADER;
+}
+
+/* One packet, under the lock of its SA. */
 static enum hr_status accept(struct hr_work *work, struct tally *tally, struct hr_desc *d, uint32_t i)
 {
 	struct hr_sa *const sa = tally->sa;
@@ -174,102 +222,56 @@ static enum hr_status accept(struct hr_work *work, struct tally *tally, struct h
 		hr_add(&sa->replayed, 1);
 		return HR_DROP_ESP_REPLAY;
 	}
-	if (hr_read(&sa->bytes) + tally->bytes + d->len > sa->hard_bytes)
+	if (!affordable(tally, work->packet[i].len))
 		return HR_DROP_SA_EXPIRED;
-	if (atomic_load_explicit(&sa->used, memory_order_relaxed) == 0 && atomic_exchange(&sa->used, 1) == 0)
+	if (tally->packets == 1)
 		d->flags |= HR_FLAG_FIRST;
-	work->newest[i] = verdict == HR_REPLAY_NEWEST;
-	tally->packets++;
-	tally->bytes += d->len;
+	work->packet[i].newest = verdict == HR_REPLAY_NEWEST;
 	tally->top = d->seq > tally->top ? d->seq : tally->top;
-	return HR_PENDING;
+	return strip_trailer(work, i, &sa->key);
 }
 
-void hr_esp_replay_accept(struct hr_work *work)
+/* Of what verified, each number is marked and let through once; then the trailer. */
+void hr_esp_accept(struct hr_work *work)
 {
-	for (uint32_t k = 0; k < work->alive_n;) {
-		struct tally tally = {work->sa[work->alive[k]], 0, 0, 0};
-		if (tally.sa == NULL) {
-			k++;
-			continue;
-		}
-		hr_replay_lock(&tally.sa->replay);
-		for (; k < work->alive_n && work->sa[work->alive[k]] == tally.sa; k++) {
-			const uint32_t i = work->alive[k];
-			struct hr_desc *const d = &work->desc[i];
-			const enum hr_status status = accept(work, &tally, d, i);
+	struct hr_desc *const desc = work->desc;
+	const uint32_t jobs = work->jobs;
+
+	for (uint32_t j = 0; j < jobs;) {
+		struct tally tally = open_tally(work->packet[work->esp_of[j]].sa);
+		for (; j < jobs && work->packet[work->esp_of[j]].sa == tally.sa; j++) {
+			const uint32_t i = work->esp_of[j];
+			enum hr_status status = HR_DROP_ESP_AUTH;
+			if (work->esp[j].ok == 1)
+				status = accept(work, &tally, &desc[i], i);
+			else
+				hr_add(&tally.sa->auth_failed, 1);
 			if (status != HR_PENDING)
-				hr_end(work, d, status);
+				hr_end(work, &desc[i], status);
 		}
-		hr_replay_unlock(&tally.sa->replay);
-		settle(work, &tally);
-	}
-}
-
-/* The whole padding is looked at, whatever it is: how long this takes depends on its length alone. */
-static int padding_valid(const uint8_t *padding, uint32_t len)
-{
-	uint32_t difference = 0;
-
-	for (uint32_t n = 0; n < len; n++)
-		difference |= (uint32_t)(padding[n] ^ (n + 1));
-	return difference == 0;
-}
-
-static enum hr_status strip_trailer(struct hr_work *work, struct hr_desc *d, const struct hr_esp_key *key)
-{
-	hr_pull(d, HR_ESP_HEADER + key->iv_len);
-	hr_trim(d, d->len - key->icv_len);
-
-	const uint8_t *const text = hr_data(work, d);
-	const uint32_t padding = text[d->len - 2], next = text[d->len - 1];
-	if (padding + HR_ESP_TRAILER > d->len || !padding_valid(text + d->len - HR_ESP_TRAILER - padding, padding))
-		return HR_DROP_ESP_PADDING;
-	hr_trim(d, d->len - HR_ESP_TRAILER - padding);
-	if (next == NEXT_NONE)
-		return HR_DUMMY;
-	return next == NEXT_UDP ? HR_PENDING : HR_DROP_ESP_NEXT_HEADER;
-}
-
-void hr_esp_trailer(struct hr_work *work)
-{
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-
-		if (work->sa[i] == NULL)
-			continue;
-		const enum hr_status status = strip_trailer(work, d, &work->sa[i]->key);
-		if (status != HR_PENDING)
-			hr_end(work, d, status);
+		close_tally(work, &tally);
 	}
 }
 
 /* --- encap --- */
 
 /* Write everything around the payload but IV and ICV, whose places it leaves. The room was checked (route.c). */
-static void wrap(struct hr_work *work, struct hr_desc *d, const struct hr_sa *sa, struct hr_esp_job *job)
+static void wrap(struct hr_work *work, uint32_t i, uint64_t seq, const struct hr_sa *sa, struct hr_esp_job *job)
 {
 	const struct hr_esp_key *const key = &sa->key;
-	const uint32_t padding = (0u - (d->len + HR_ESP_TRAILER)) & (key->block - 1u);
-	uint8_t *tail = hr_data(work, d) + d->len;
+	const uint32_t len = work->packet[i].len, padding = (0u - (len + HR_ESP_TRAILER)) & (key->block - 1u);
+	const uint32_t before = HR_ESP_HEADER + key->iv_len, sealed = before + len + padding + HR_ESP_TRAILER;
+	uint8_t *const tail = work->packet[i].data + len, *const head = work->packet[i].data - before;
 
-	for (uint32_t n = 1; n <= padding; n++)
-		*tail++ = (uint8_t)n;
-	*tail++ = (uint8_t)padding;
-	*tail = NEXT_UDP;
-	d->len += padding + HR_ESP_TRAILER + key->icv_len;
-	d->room_tail = (uint16_t)(d->room_tail - (padding + HR_ESP_TRAILER + key->icv_len));
-
-	uint8_t *const head = hr_push(work, d, HR_ESP_HEADER + key->iv_len);
+	memcpy(tail, counting, 16); /* more than the padding at times, but never more than trailer and ICV have room for */
+	tail[padding] = (uint8_t)padding;
+	tail[padding + 1] = NEXT_UDP;
 	hr_put32(head, sa->spi);
-	hr_put32(head + 4, (uint32_t)d->seq);
-	job->key = key;
-	job->packet = head;
-	job->len = d->len - key->icv_len;
-	job->seq_hi = (uint32_t)(d->seq >> 32);
-	job->seq = d->seq;
-	job->ok = 0;
+	hr_put32(head + 4, (uint32_t)seq);
+	work->packet[i].data = head;
+	work->packet[i].len = sealed + key->icv_len;
+	const struct hr_esp_job made = {key, head, sealed, (uint32_t)(seq >> 32), seq, 0, 0};
+	*job = made;
 }
 
 static uint32_t wrapped_len(uint32_t len, const struct hr_esp_key *key)
@@ -277,63 +279,41 @@ static uint32_t wrapped_len(uint32_t len, const struct hr_esp_key *key)
 	return HR_ESP_HEADER + key->iv_len + ((len + HR_ESP_TRAILER + key->block - 1u) & ~(key->block - 1u)) + key->icv_len;
 }
 
-/* A row of packets of one SA draws its numbers in one step. Two threads on one SA get ranges that do not overlap. Whoever finds
- * the numbers used up draws none, so the counter ends at most a few batches behind the last and never wraps. */
-static uint32_t number_row(struct hr_work *work, struct hr_sa *sa, uint32_t from, uint32_t to, uint32_t jobs)
+/* A row of packets of one SA takes its numbers under the lock, so two threads on one SA never draw the same. */
+static uint32_t number_row(struct hr_work *work, struct hr_sa *sa, const uint16_t *at, uint32_t n, uint32_t jobs)
 {
-	const uint32_t n = to - from;
-	uint64_t octets = 0;
+	struct tally tally = open_tally(sa);
+	uint64_t seq = hr_read(&sa->seq);
 
-	for (uint32_t k = from; k < to; k++)
-		octets += wrapped_len(work->desc[work->alive[k]].len, &sa->key);
-	const int spent = hr_read(&sa->seq) >= sa->seq_last;
-	const int expired = hr_read(&sa->bytes) >= sa->hard_bytes;
-	const uint64_t seq = spent || expired ? 0 : atomic_fetch_add_explicit(&sa->seq, n, memory_order_relaxed);
-	uint64_t bytes = spent || expired ? 0 : atomic_fetch_add_explicit(&sa->bytes, octets, memory_order_relaxed);
-	uint64_t sent = 0, unsent = 0;
-
-	for (uint32_t k = from; k < to; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-		const uint32_t len = wrapped_len(d->len, &sa->key);
-		const uint64_t number = seq + 1 + (k - from);
-		if (spent || number > sa->seq_last) {
+	for (uint32_t k = 0; k < n; k++) {
+		struct hr_desc *const d = &work->desc[at[k]];
+		if (seq >= sa->seq_last) {
 			hr_end(work, d, HR_DROP_ESP_SEQ_EXHAUSTED);
-			unsent += len;
-		} else if (expired || bytes + len > sa->hard_bytes) {
+		} else if (!affordable(&tally, wrapped_len(work->packet[at[k]].len, &sa->key))) {
 			hr_end(work, d, HR_DROP_SA_EXPIRED);
-			unsent += len;
 		} else {
-			bytes += len;
-			sent++;
-			d->seq = number;
-			wrap(work, d, sa, &work->esp[jobs++]);
+			d->seq = ++seq;
+			wrap(work, at[k], seq, sa, &work->esp[jobs++]);
 		}
 	}
-	if (!spent && !expired) {
-		if (unsent != 0)
-			atomic_fetch_sub_explicit(&sa->bytes, unsent, memory_order_relaxed);
-		if (sent != 0) {
-			hr_add(&sa->packets, sent);
-			hr_note(&sa->last_ns, work->now);
-			atomic_store_explicit(&sa->used, 1, memory_order_relaxed);
-		}
-		tell_soft_limit(work, sa, hr_read(&sa->packets), bytes, seq + n);
-	}
+	hr_write(&sa->seq, seq);
+	tally.top = seq;
+	close_tally(work, &tally);
 	return jobs;
 }
 
 void hr_esp_number(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	uint32_t jobs = 0;
 
-	for (uint32_t k = 0; k < work->alive_n;) {
-		struct hr_sa *const sa = work->sa[work->alive[k]];
+	for (uint32_t k = 0; k < alive.n;) {
+		struct hr_sa *const sa = work->packet[alive.at[k]].sa;
 		const uint32_t from = k;
-		while (k < work->alive_n && work->sa[work->alive[k]] == sa)
+		while (k < alive.n && work->packet[alive.at[k]].sa == sa)
 			k++;
 		if (sa != NULL)
-			jobs = number_row(work, sa, from, k, jobs);
+			jobs = number_row(work, sa, alive.at + from, k - from, jobs);
 	}
 	work->jobs = jobs;
 }

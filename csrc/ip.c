@@ -2,6 +2,7 @@
  *
  * ip.c: the inner packet (RFC 791, RFC 8200): is it one, is it the peer's own, does it lead back, does it fit.
  */
+#include "mppe.h"
 #include "ppp.h"
 #include "stages.h"
 #include "tables.h"
@@ -22,26 +23,27 @@ enum {
 };
 
 /* HR_PENDING if the packet is whole; cut to the length that it claims (RFC 1661 section 5 allows padding). */
-static enum hr_status whole(struct hr_work *work, struct hr_desc *d, uint32_t protocol)
+static enum hr_status whole(struct hr_work *work, uint32_t i, uint32_t protocol)
 {
-	const uint8_t *const p = hr_data(work, d);
+	const uint8_t *const p = work->packet[i].data;
+	const uint32_t len = work->packet[i].len;
 	uint32_t total;
 
 	if (protocol == HR_PPP_IPV4) {
-		if (d->len < HEADER4 || p[0] >> 4 != 4)
+		if (len < HEADER4 || p[0] >> 4 != 4)
 			return HR_DROP_IP_MALFORMED;
 		const uint32_t header = (p[0] & 15u) * 4;
 		total = hr_get16(p + 2);
 		if (header < HEADER4 || total < header)
 			return HR_DROP_IP_MALFORMED;
 	} else {
-		if (d->len < HEADER6 || p[0] >> 4 != 6)
+		if (len < HEADER6 || p[0] >> 4 != 6)
 			return HR_DROP_IP_MALFORMED;
 		total = HEADER6 + (uint32_t)hr_get16(p + 4);
 	}
-	if (total > d->len)
+	if (total > len)
 		return HR_DROP_IP_MALFORMED;
-	hr_trim(d, total);
+	work->packet[i].len = total;
 	return HR_PENDING;
 }
 
@@ -93,8 +95,7 @@ static void clamp_mss(uint8_t *p, uint32_t len, uint32_t protocol, uint32_t limi
 		if (p[at] == OPTION_MSS && p[at + 1] == 4) {
 			const uint32_t mss = hr_get16(p + at + 2);
 			if (mss > limit) {
-				const int odd =
-				    (at - tcp) & 1; /* then its octets stand in the other halves of the words summed */
+				const int odd = (at - tcp) & 1; /* then its octets stand in the other halves of the words summed */
 				hr_put16(p + at + 2, limit);
 				adjust(p + tcp + 16, odd ? (mss >> 8 | mss << 8) & 0xffff : mss,
 				       odd ? (limit >> 8 | limit << 8) & 0xffff : limit);
@@ -171,11 +172,12 @@ static void mark_congestion(uint8_t *p, uint32_t protocol)
 
 static enum hr_status inbound(struct hr_work *work, struct hr_desc *d, uint32_t i)
 {
-	struct hr_session *const session = work->session[i];
-	const struct hr_plan *const plan = work->plan[i];
+	struct hr_session *const session = work->packet[i].session;
+	const struct hr_plan *const plan = work->packet[i].plan;
 	const uint32_t protocol = d->ppp_proto;
-	const enum hr_status status = whole(work, d, protocol);
-	uint8_t *const p = hr_data(work, d);
+	const enum hr_status status = whole(work, i, protocol);
+	uint8_t *const p = work->packet[i].data;
+	const uint32_t len = work->packet[i].len;
 
 	if (status != HR_PENDING)
 		return status;
@@ -185,11 +187,11 @@ static enum hr_status inbound(struct hr_work *work, struct hr_desc *d, uint32_t 
 	if (is_loopback(to, protocol) || is_own(plan, to, protocol) ||
 	    is_local_outer(atomic_load(&work->dp->locals), to, protocol))
 		return HR_DROP_LOOP;
-	if (!hr_rate_packet(&plan->rate_rx, &session->rx.rate_clock, work->now, d->len))
+	if (!hr_rate_packet(&plan->rate_rx, &session->rx.rate_clock, work->now, len))
 		return HR_DROP_RATE;
 	const uint32_t mss = protocol == HR_PPP_IPV4 ? plan->mss4 : plan->mss6;
 	if (mss != 0)
-		clamp_mss(p, d->len, protocol, mss);
+		clamp_mss(p, len, protocol, mss);
 	if (d->flags & HR_FLAG_ECN_CE)
 		mark_congestion(p, protocol);
 	d->kind = HR_KIND_IP;
@@ -215,23 +217,24 @@ static void settle(const struct hr_work *work, struct hr_flow *flow, struct row 
 
 void hr_ip_inbound(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	struct row row = {NULL, 0, 0};
 
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
 		const enum hr_status status = inbound(work, d, i);
 
 		hr_end(work, d, status);
 		if (status != HR_OK)
 			continue;
-		if (row.session != work->session[i]) {
+		if (row.session != work->packet[i].session) {
 			if (row.session != NULL)
 				settle(work, &row.session->rx, &row);
-			row.session = work->session[i];
+			row.session = work->packet[i].session;
 		}
 		row.packets++;
-		row.bytes += d->len;
+		row.bytes += alive.packet[i].len;
 	}
 	if (row.session != NULL)
 		settle(work, &row.session->rx, &row);
@@ -241,14 +244,17 @@ void hr_ip_inbound(struct hr_work *work)
 
 void hr_ip_check(struct hr_work *work)
 {
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		struct hr_desc *const d = &work->desc[work->alive[k]];
+	const struct hr_list alive = hr_alive(work);
+
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
 
 		if (d->kind != HR_KIND_IP)
 			continue;
-		const uint32_t version = d->len == 0 ? 0 : hr_data(work, d)[0] >> 4;
+		const uint32_t version = alive.packet[i].len == 0 ? 0 : alive.packet[i].data[0] >> 4;
 		d->ppp_proto = version == 6 ? HR_PPP_IPV6 : HR_PPP_IPV4;
-		const enum hr_status status = whole(work, d, d->ppp_proto);
+		const enum hr_status status = whole(work, i, d->ppp_proto);
 		if (status != HR_PENDING)
 			hr_end(work, d, status);
 	}
@@ -275,47 +281,51 @@ static int is_our_tunnel(const struct hr_work *work, const struct hr_endpoint *r
 
 static enum hr_status outbound(struct hr_work *work, struct hr_desc *d, uint32_t i, const struct hr_endpoint *remote)
 {
-	struct hr_session *const session = work->session[i];
-	const struct hr_plan *const plan = work->plan[i];
+	struct hr_session *const session = work->packet[i].session;
+	const struct hr_plan *const plan = work->packet[i].plan;
 	const uint32_t protocol = d->ppp_proto;
-	uint8_t *const p = hr_data(work, d);
+	uint8_t *const p = work->packet[i].data;
+	const uint32_t len = work->packet[i].len;
 
 	if (protocol == HR_PPP_IPV4 ? !plan->open4 : !plan->open6)
 		return HR_DROP_PPP_NOT_OPEN;
 	if (is_loopback(destination_of(p, protocol), protocol) || is_own(plan, source_of(p, protocol), protocol) ||
-	    is_our_tunnel(work, remote, p, d->len, protocol))
+	    is_our_tunnel(work, remote, p, len, protocol))
 		return HR_DROP_LOOP;
 
-	/* MPPE's header and the protocol field inside count as information */
-	const int encrypted = plan->policy != HR_MPPE_NEVER &&
-			      atomic_load_explicit(&session->mppe_out.mode, memory_order_relaxed) != HR_MPPE_CLOSED;
-	const uint32_t largest = plan->mru - (encrypted ? 4 : 0);
-	if (d->len > largest) {
+	const int encrypt = hr_mppe_wanted(session, plan);
+	if (encrypt < 0)
+		return HR_DROP_MPPE_NOT_OPEN;
+	const uint32_t largest = plan->mru - (encrypt ? 4u : 0u); /* MPPE's header and the protocol inside count as information */
+	if (len > largest) {
 		d->seq = largest;
 		return HR_DROP_TOO_BIG;
 	}
-	if (!hr_rate_packet(&plan->rate_tx, &session->tx.rate_clock, work->now, d->len))
+	if (!hr_rate_packet(&plan->rate_tx, &session->tx.rate_clock, work->now, len))
 		return HR_DROP_RATE;
 	const uint32_t mss = protocol == HR_PPP_IPV4 ? plan->mss4 : plan->mss6;
 	if (mss != 0)
-		clamp_mss(p, d->len, protocol, mss);
+		clamp_mss(p, len, protocol, mss);
+	work->packet[i].encrypt = (uint8_t)encrypt;
+	work->encrypted += (uint32_t)encrypt;
 	return HR_PENDING;
 }
 
 void hr_ip_outbound(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	struct row row = {NULL, 0, 0};
 	struct hr_endpoint remote = {{0}, 0, 0, 0};
 	const struct hr_peer *known = NULL; /* whose address `remote` is */
 
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
 
 		if (d->kind != HR_KIND_IP)
 			continue;
-		if (known != work->peer[i]) {
-			known = work->peer[i];
+		if (known != work->packet[i].peer) {
+			known = work->packet[i].peer;
 			hr_place_read(&known->remote, &remote);
 		}
 		const enum hr_status status = outbound(work, d, i, &remote);
@@ -323,13 +333,13 @@ void hr_ip_outbound(struct hr_work *work)
 			hr_end(work, d, status);
 			continue;
 		}
-		if (row.session != work->session[i]) {
+		if (row.session != work->packet[i].session) {
 			if (row.session != NULL)
 				settle(work, &row.session->tx, &row);
-			row.session = work->session[i];
+			row.session = work->packet[i].session;
 		}
 		row.packets++;
-		row.bytes += d->len;
+		row.bytes += alive.packet[i].len;
 	}
 	if (row.session != NULL)
 		settle(work, &row.session->tx, &row);

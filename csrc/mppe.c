@@ -7,22 +7,20 @@
  *  +-------------------------------+-+-+-+-+-----------------------+------------------------------
  *   A flushed, B and C are MPPC's (never used here), D encrypted
  *
- * Stateless: a new key before every packet, the first included; A on all. A receiver changes its key once for every count that
- * it misses. Stateful: RC4 runs on from packet to packet; a new key before every flag packet, whose count ends in ff.
+ * Stateless: a new key before every packet, the first included; A on all. A receiver changes its key once for every count that it
+ * misses. Stateful: RC4 runs on from packet to packet; a new key before every flag packet, whose count ends in ff.
  *
- * Two readings of stateful mode are in the field. They differ in what an A on a packet that is no flag packet does to the key:
- * RFC 3078 and FreeBSD start RC4 anew with the key they have, Linux changes the key first; and Linux demands A on every flag
- * packet.
- *  - Sending, both are served: A goes on flag packets and nowhere else. A peer that asks for a reset gets one by moving the
- * count on to the next flag packet, where everybody changes the key exactly once. The first packet has no A (Linux would
- * change).
+ * Two readings of stateful mode are in the field. They differ in what an A on a packet that is no flag packet does to the key: RFC
+ * 3078 and FreeBSD start RC4 anew with the key they have, Linux changes the key first; and Linux demands A on every flag packet.
+ *  - Sending, both are served: A goes on flag packets and nowhere else. A peer that asks for a reset gets one by moving the count
+ *    on to the next flag packet, where everybody changes the key exactly once. The first packet has no A (Linux would change).
  *  - Receiving, the habit is found out by trying: the plaintext is an IP packet under one of the keys only, and its header
- *    checksum says which. The same search repairs a Linux peer whose answer to a Reset-Request was lost: it has changed its key
- * for each of them.
+ *    checksum says which. The same search repairs a Linux peer whose answer to a Reset-Request was lost: it has changed its key for
+ *    each of them.
  *
- * Every direction of a session has a lock, for its packets must be worked in order. A pass takes all the locks that it needs
- * before it computes, so that the keys of many sessions are derived side by side. It waits for a lock only while it holds none,
- * and puts off the packets of sessions whose lock it did not get: two passes never wait for each other.
+ * Every direction of a session has a lock, for its packets must be worked in order. A pass takes all the locks that it needs before
+ * it computes, so that the keys of many sessions are derived side by side. It waits for a lock only while it holds none, and puts
+ * off the packets of sessions whose lock it did not get: two passes never wait for each other.
  */
 #include "mppe.h"
 
@@ -34,13 +32,13 @@ enum {
 	HEADER = 2,
 	COUNTS = HR_MPPE_COUNT + 1,
 	HALF = COUNTS / 2,
-	SLACK = 64,	/* how far a peer with several processors may disagree with itself about the order of packets */
-	RESETS_MAX = 8, /* answers to Reset-Requests that may have been lost and are searched for */
-	PROBE = 2 + 60	/* protocol and the longest IPv4 header: enough to judge a plaintext by */
+	SLACK = 64,	  /* how far a peer with several processors may disagree with itself about the order of packets */
+	RESETS_MAX = 8,	  /* answers to Reset-Requests that may have been lost and are searched for */
+	PROBE = 2 + 60	  /* protocol and the longest IPv4 header: enough to judge a plaintext by */
 };
 
-/* One change of key is about as dear as decrypting a small packet, and a lost packet costs one without being sent: a peer that
- * skips counts makes us work. So many a second, and so many at once: a burst of losses twice the size of the whole count. */
+/* One change of key is about as dear as decrypting a small packet, and a lost packet costs one without being sent: a peer that skips
+ * counts makes us work. So many a second, and so many at once: a burst of losses twice the size of the whole count. */
 #define STEP_NS UINT64_C(15000)
 #define STEP_BURST_NS (2 * COUNTS * STEP_NS)
 
@@ -204,9 +202,9 @@ struct direction {
 	admit_fn *stateful;
 };
 
-/* Take the locks of the sessions of work->todo[0 .. n), as many as come without waiting for one while holding another, and
- * chain their packets behind them. The sessions that are held go to work->held, how many to *held; what was put off goes to the
- * front of work->todo, in order, and how many that are is returned. */
+/* Take the locks of the sessions of work->todo[0 .. n), as many as come without waiting for one while holding another, and chain
+ * their packets behind them. The sessions that are held go to work->held, how many to *held; what was put off goes to the front of
+ * work->todo, in order, and how many that are is returned. */
 static uint32_t gather(struct hr_work *work, uint32_t n, const struct direction *direction, uint32_t *held)
 {
 	uint32_t left = 0;
@@ -214,13 +212,13 @@ static uint32_t gather(struct hr_work *work, uint32_t n, const struct direction 
 	*held = 0;
 	for (uint32_t k = 0; k < n; k++) {
 		const uint16_t i = work->todo[k];
-		struct hr_mppe *const mppe = (struct hr_mppe *)(void *)((uint8_t *)work->session[i] + direction->offset);
+		struct hr_mppe *const mppe = (struct hr_mppe *)(void *)((uint8_t *)work->packet[i].session + direction->offset);
 
 		if (atomic_load_explicit(&mppe->owner, memory_order_relaxed) == work->self) {
-			work->next[mppe->last] = i;
+			work->packet[mppe->last].next = i;
 		} else {
 			uint32_t before = 0; /* one packet that waits makes all behind it wait: they must stay in order */
-			while (before < left && work->session[work->todo[before]] != work->session[i])
+			while (before < left && work->packet[work->todo[before]].session != work->packet[i].session)
 				before++;
 			const int mine = before == left && hr_mppe_trylock(mppe, work->self);
 			if (!mine && *held != 0) {
@@ -233,7 +231,7 @@ static uint32_t gather(struct hr_work *work, uint32_t n, const struct direction 
 			mppe->first = i;
 		}
 		mppe->last = i;
-		work->next[i] = HR_CHAIN_END;
+		work->packet[i].next = HR_CHAIN_END;
 	}
 	return left;
 }
@@ -244,9 +242,9 @@ static void admit_chain(struct hr_work *work, struct hr_mppe *mppe, admit_fn *ad
 	for (uint16_t *link = &mppe->first; *link != HR_CHAIN_END;) {
 		const uint32_t i = *link;
 		if (admit(work, mppe, i))
-			link = &work->next[i];
+			link = &work->packet[i].next;
 		else
-			*link = work->next[i];
+			*link = work->packet[i].next;
 	}
 }
 
@@ -260,14 +258,13 @@ static int refuse(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 
 static struct hr_rc4_job rc4_job(struct hr_work *work, uint32_t i)
 {
-	const struct hr_desc *const d = &work->desc[i];
-	const struct hr_rc4_job job = {NULL, 0, d->len, hr_data(work, d), NULL};
+	const struct hr_rc4_job job = {NULL, 0, work->packet[i].len, work->packet[i].data, NULL};
 
 	return job;
 }
 
-/* Stateless: in each round every chain changes its key once; a packet whose changes are made has its key. Then all packets of
- * all sessions are encrypted or decrypted at once. */
+/* Stateless: in each round every chain changes its key once; a packet whose changes are made has its key. Then all packets of all
+ * sessions are encrypted or decrypted at once. */
 static void run_keys(struct hr_work *work, uint32_t active)
 {
 	uint32_t jobs = 0;
@@ -277,14 +274,14 @@ static void run_keys(struct hr_work *work, uint32_t active)
 		for (uint32_t a = active; a-- > 0;) {
 			struct hr_mppe *const mppe = work->active[a];
 			const uint32_t i = mppe->first;
-			if (--work->steps[i] != 0)
+			if (--work->packet[i].steps != 0)
 				continue;
 			memcpy(work->key[jobs], mppe->current, sizeof work->key[0]);
 			work->rc4[jobs] = rc4_job(work, i);
 			work->rc4[jobs].key = work->key[jobs];
 			work->rc4[jobs].key_len = mppe->key_len;
 			jobs++;
-			mppe->first = work->next[i];
+			mppe->first = work->packet[i].next;
 			if (mppe->first == HR_CHAIN_END) {
 				work->active[a] = work->active[--active];
 				work->rekey[a] = work->rekey[active];
@@ -306,7 +303,7 @@ static void run_streams(struct hr_work *work, uint32_t active, admit_fn *admit)
 			struct hr_mppe *const mppe = work->active[a];
 			while (mppe->first != HR_CHAIN_END) {
 				const uint32_t i = mppe->first;
-				mppe->first = work->next[i];
+				mppe->first = work->packet[i].next;
 				if (!admit(work, mppe, i))
 					continue;
 				work->rc4[jobs] = rc4_job(work, i);
@@ -351,8 +348,8 @@ static void run(struct hr_work *work, uint32_t n, const struct direction *direct
 
 static int number_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
-	work->header[i] = HR_MPPE_FLUSHED | HR_MPPE_ENCRYPTED | mppe->count;
-	work->steps[i] = 1;
+	work->packet[i].header = HR_MPPE_FLUSHED | HR_MPPE_ENCRYPTED | mppe->count;
+	work->packet[i].steps = 1;
 	mppe->count = (uint16_t)count_add(mppe->count, 1);
 	return 1;
 }
@@ -361,11 +358,11 @@ static int number_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 {
 	const uint32_t count = mppe->flush ? mppe->count | 0xffu : mppe->count;
 
-	work->header[i] = HR_MPPE_ENCRYPTED | count;
+	work->packet[i].header = HR_MPPE_ENCRYPTED | count;
 	if (is_flag(count)) {
 		change_key(mppe, mppe->current, 1);
 		restart_rc4(mppe);
-		work->header[i] |= HR_MPPE_FLUSHED;
+		work->packet[i].header |= HR_MPPE_FLUSHED;
 	}
 	mppe->flush = 0;
 	mppe->count = (uint16_t)count_add(count, 1);
@@ -374,8 +371,7 @@ static int number_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 
 static const struct direction outbound = {offsetof(struct hr_session, mppe_out), number_stateless, number_stateful};
 
-/* Whether an IP packet of this session is to be encrypted: 1, 0, or -1 if it must be but cannot. */
-static int wanted(const struct hr_session *session, const struct hr_plan *plan)
+int hr_mppe_wanted(const struct hr_session *session, const struct hr_plan *plan)
 {
 	if (plan->policy == HR_MPPE_NEVER)
 		return 0;
@@ -386,45 +382,35 @@ static int wanted(const struct hr_session *session, const struct hr_plan *plan)
 
 void hr_mppe_encrypt(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	uint32_t n = 0;
 
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint16_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-		if (d->kind != HR_KIND_IP)
-			continue;
-		const int want = wanted(work->session[i], work->plan[i]);
-		if (want < 0)
-			hr_end(work, d, HR_DROP_MPPE_NOT_OPEN);
-		else if (want)
-			work->todo[n++] = i;
-		work->header[i] = 0;
-	}
-	if (n == 0)
+	if (work->encrypted == 0)
 		return;
+	for (uint32_t k = 0; k < alive.n; k++) {
+		if (work->packet[alive.at[k]].encrypt)
+			work->todo[n++] = alive.at[k];
+	}
 	run(work, n, &outbound);
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-		if (d->kind != HR_KIND_IP || d->status != HR_PENDING || work->header[i] == 0)
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		if (!work->packet[i].encrypt || alive.desc[i].status != HR_PENDING)
 			continue;
-		d->ppp_proto = HR_PPP_MPPE;
-		hr_put16(hr_push(work, d, HEADER), work->header[i]);
-		if (work->plan[i]->pfc)
-			hr_push(work, d, 1)[0] = HR_PPP_MPPE;
-		else
-			hr_put16(hr_push(work, d, 2), HR_PPP_MPPE);
+		hr_put16(hr_push(work, i, HEADER), work->packet[i].header);
+		hr_ppp_push_protocol(work, i, work->packet[i].plan, HR_PPP_MPPE);
+		if (!work->packet[i].plan->acfc)
+			hr_ppp_push_address(work, i);
 	}
 }
 
 /* --- decrypt --- */
 
-/* Whether a packet whose count is `ahead` of the one expected is newer than what came before, rather than older by the rest of
- * the circle. ESP's numbers know: a packet that ESP sent earlier is not newer, and one that it sent later may have as many
- * counts missing before it as numbers are. Without them (in clear, or just after a rekey) half of the circle is ahead. */
+/* Whether a packet whose count is `ahead` of the one expected is newer than what came before, rather than older by the rest of the
+ * circle. ESP's numbers know: a packet that ESP sent earlier is not newer, and one that it sent later may have as many counts missing
+ * before it as numbers are. Without them (in clear, or just after a rekey) half of the circle is ahead. */
 static int is_newer(const struct hr_work *work, const struct hr_mppe *mppe, uint32_t i, uint32_t ahead)
 {
-	const struct hr_sa *const sa = work->sa[i];
+	const struct hr_sa *const sa = work->packet[i].sa;
 	const uint64_t seq = work->desc[i].seq;
 
 	if (sa != NULL && mppe->esp_serial == 0) /* the first packet: there is none that it could be older than */
@@ -438,7 +424,7 @@ static int is_newer(const struct hr_work *work, const struct hr_mppe *mppe, uint
 
 static void remember(const struct hr_work *work, struct hr_mppe *mppe, uint32_t i, uint32_t count)
 {
-	const struct hr_sa *const sa = work->sa[i];
+	const struct hr_sa *const sa = work->packet[i].sa;
 	const uint64_t seq = work->desc[i].seq;
 
 	if (sa != NULL && (sa->serial != mppe->esp_serial || seq > mppe->esp_seq)) {
@@ -461,16 +447,16 @@ static int drop(struct hr_work *work, uint32_t i, enum hr_status status)
 
 static int admit_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
-	const uint32_t count = work->header[i] & HR_MPPE_COUNT;
+	const uint32_t count = work->packet[i].header & HR_MPPE_COUNT;
 	const uint32_t ahead = count_add(count, (uint32_t)COUNTS - mppe->count);
 
-	if ((work->header[i] & HR_MPPE_FLUSHED) == 0)
+	if ((work->packet[i].header & HR_MPPE_FLUSHED) == 0)
 		return drop(work, i, HR_DROP_MPPE_HEADER);
 	if (!is_newer(work, mppe, i, ahead))
 		return drop(work, i, HR_DROP_MPPE_STALE);
 	if (!affordable(work, mppe, ahead))
 		return drop(work, i, HR_DROP_MPPE_LOST);
-	work->steps[i] = (uint16_t)(ahead + 1);
+	work->packet[i].steps = (uint16_t)(ahead + 1);
 	remember(work, mppe, i, count);
 	return 1;
 }
@@ -478,7 +464,7 @@ static int admit_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 /* All is lost until the peer sets A. Ask it to, once a second at most. */
 static int lose(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
-	struct hr_session *const session = work->session[i];
+	struct hr_session *const session = work->packet[i].session;
 
 	mppe->waiting = 1;
 	if (mppe->resets == 0 || work->now - mppe->reset_ns >= RESET_AGAIN_NS) {
@@ -534,8 +520,8 @@ static int search(struct hr_mppe *mppe, const uint8_t *data, uint32_t len, uint3
 	return found;
 }
 
-/* How many key changes a packet with A asks for, or -1 if that cannot be told. `sure` are those that the flag packets since the
- * last good one made, itself included; the others depend on the peer's habit. */
+/* How many key changes a packet with A asks for, or -1 if that cannot be told. `sure` are those that the flag packets since the last
+ * good one made, itself included; the others depend on the peer's habit. */
 static int changes_of_flush(struct hr_work *work, struct hr_mppe *mppe, uint32_t i, uint32_t sure, int flag)
 {
 	uint32_t least = sure, most = sure;
@@ -553,8 +539,7 @@ static int changes_of_flush(struct hr_work *work, struct hr_mppe *mppe, uint32_t
 		return -1;
 	if (least == most)
 		return (int)sure + (int)(least - sure);
-	const struct hr_desc *const d = &work->desc[i];
-	const int changes = search(mppe, hr_data(work, d), d->len, least, most);
+	const int changes = search(mppe, work->packet[i].data, work->packet[i].len, least, most);
 	if (changes >= 0 && !flag)
 		mppe->habit = (uint32_t)changes == sure ? HR_HABIT_KEEPS : HR_HABIT_CHANGES;
 	if (changes < 0 && mppe->resets == 0) /* nobody asked for it: by the RFC, and Linux does not do that */
@@ -564,12 +549,12 @@ static int changes_of_flush(struct hr_work *work, struct hr_mppe *mppe, uint32_t
 
 static int admit_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
-	const uint32_t count = work->header[i] & HR_MPPE_COUNT;
+	const uint32_t count = work->packet[i].header & HR_MPPE_COUNT;
 	const uint32_t ahead = count_add(count, (uint32_t)COUNTS - mppe->count);
 
 	if (!is_newer(work, mppe, i, ahead))
 		return drop(work, i, HR_DROP_MPPE_STALE);
-	if ((work->header[i] & HR_MPPE_FLUSHED) == 0) {
+	if ((work->packet[i].header & HR_MPPE_FLUSHED) == 0) {
 		if (mppe->waiting || ahead != 0)
 			return lose(work, mppe, i);
 		if (is_flag(count)) {
@@ -591,35 +576,36 @@ static int admit_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t i
 
 static const struct direction inbound = {offsetof(struct hr_session, mppe_in), admit_stateless, admit_stateful};
 
-static enum hr_status check_header(const struct hr_work *work, const struct hr_desc *d, uint32_t i)
+static enum hr_status check_header(const struct hr_work *work, uint32_t i)
 {
-	const struct hr_session *const session = work->session[i];
+	const struct hr_session *const session = work->packet[i].session;
 
-	if (work->plan[i]->policy == HR_MPPE_NEVER ||
+	if (work->packet[i].plan->policy == HR_MPPE_NEVER ||
 	    atomic_load_explicit(&session->mppe_in.mode, memory_order_relaxed) == HR_MPPE_CLOSED)
 		return HR_DROP_MPPE_NOT_OPEN;
-	if (d->len <= HEADER)
+	if (work->packet[i].len <= HEADER)
 		return HR_DROP_MPPE_HEADER;
-	const uint32_t bits = hr_get16(hr_data(work, d)) & (HR_MPPE_COMPRESSED | HR_MPPE_ENCRYPTED);
+	const uint32_t bits = hr_get16(work->packet[i].data) & (HR_MPPE_COMPRESSED | HR_MPPE_ENCRYPTED);
 	return bits == HR_MPPE_ENCRYPTED ? HR_PENDING : HR_DROP_MPPE_HEADER;
 }
 
 void hr_mppe_decrypt(struct hr_work *work)
 {
+	const struct hr_list alive = hr_alive(work);
 	uint32_t n = 0;
 
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint16_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint16_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
 		if (d->ppp_proto != HR_PPP_MPPE)
 			continue;
-		const enum hr_status status = check_header(work, d, i);
+		const enum hr_status status = check_header(work, i);
 		if (status != HR_PENDING) {
 			hr_end(work, d, status);
 			continue;
 		}
-		work->header[i] = hr_get16(hr_data(work, d));
-		hr_pull(d, HEADER);
+		work->packet[i].header = hr_get16(alive.packet[i].data);
+		hr_pull(work, i, HEADER);
 		d->flags |= HR_FLAG_MPPE;
 		work->todo[n++] = i;
 	}

@@ -30,10 +30,10 @@ struct hr_mppe {
 	uint16_t count;		/* of the next packet */
 	uint8_t bits;
 	uint8_t key_len;
-	uint8_t flush;	      /* outbound, stateful: the peer asked for a reset */
-	uint8_t waiting;      /* inbound, stateful: all is lost until A */
-	uint8_t habit;	      /* inbound, stateful */
-	uint8_t resets;	      /* inbound, stateful: asked for since the last good packet */
+	uint8_t flush;	 /* outbound, stateful: the peer asked for a reset */
+	uint8_t waiting; /* inbound, stateful: all is lost until A */
+	uint8_t habit;	 /* inbound, stateful */
+	uint8_t resets;	 /* inbound, stateful: asked for since the last good packet */
 	uint16_t first, last; /* packets of this pass, while the lock is held */
 	uint32_t esp_serial;  /* inbound: the SA and number that carried the last packet */
 	uint64_t esp_seq;
@@ -56,7 +56,10 @@ void hr_mppe_export(struct hr_mppe *mppe, struct hr_mppe_config *config);
 void hr_mppe_flush(struct hr_mppe *mppe);
 void hr_mppe_wipe(struct hr_mppe *mppe);
 
-hr_stage hr_mppe_encrypt; /* a PPP frame from its protocol field on becomes an MPPE frame from its own */
+/* Whether an IP packet of this session is to be encrypted: 1, 0, or -1 if it must be but cannot. */
+int hr_mppe_wanted(const struct hr_session *session, const struct hr_plan *plan);
+
+hr_stage hr_mppe_encrypt; /* of those marked so: protocol field and information become a whole MPPE frame */
 hr_stage hr_mppe_decrypt; /* off covers the MPPE header before, the frame's protocol field afterwards */
 
 #endif

@@ -7,39 +7,47 @@
  *
  * Wire to payload (decap):
  *   1. outer      IKE and keepalives leave; ESP goes on, and clear L2TP where it is allowed
- *   2. esp        SA by SPI, lengths; late numbers are dropped before they cost anything; ICV, decryption; the number is
- * marked;
- *   3. outer      only now the packet may move its peer to a new address;
- *   4. esp        padding and next header
- *   5. udp        length, and the port that the SA is for
- *   6. l2tp       control messages leave; the session, which must belong to the SA's peer; numbering
- *   7. ppp, mppe  address and control, protocol; decryption; frames that are not user data leave
- *   8. ip         sane, the peer's own source, not back where it came from, within the rate
+ *   2. esp        SA by SPI, lengths; late numbers are dropped before they cost anything; ICV, decryption; the number is marked;
+ *                 padding and next header
+ *   3. outer      only now a packet may move its peer to a new address
+ *   4. udp        length, and the port that the SA is for
+ *   5. l2tp       control messages leave; the session, which must belong to the SA's peer; numbering
+ *   6. ppp, mppe  address and control, protocol; decryption; frames that are not user data leave
+ *   7. ip         sane, the peer's own source, not back where it came from, within the rate
  *
  * Payload to wire (encap): the same rooms the other way round.
  *   1. ip         sane
  *   2. route      session, peer, SA, room for every header; whatever can fail without drawing a number fails here
- *   3. ip         loops, size, rate
- *   4. ppp, mppe  protocol; encryption; address and control
+ *   3. ip         loops, size, rate; whether it will be encrypted
+ *   4. ppp, mppe  protocol, address and control; encryption
  *   5. l2tp, udp  headers
  *   6. esp        sequence number, padding; encryption and ICV
  *   7. outer      where to, from which socket
  *
- * PPP frames of the control plane enter at route and skip what is for user data; its L2TP messages have no session and skip
- * what is for sessions. L2TP in clear has no SA and skips ESP.
+ * PPP frames of the control plane enter at route and skip what is for user data; its L2TP messages have no session and skip what is
+ * for sessions. L2TP in clear has no SA and skips ESP.
  */
 #include "stages.h"
 #include "tables.h"
 
 static hr_stage *const decap[] = {
-    hr_outer_strip,   hr_esp_lookup,  hr_esp_replay_check, hr_esp_decrypt, hr_esp_replay_accept,
-    hr_outer_follow,  hr_esp_trailer, hr_udp_strip,	   hr_l2tp_strip,  hr_l2tp_session,
-    hr_l2tp_sequence, hr_ppp_outer,   hr_mppe_decrypt,	   hr_ppp_inner,   hr_ip_inbound,
+	hr_outer_strip,
+	hr_esp_lookup, hr_esp_decrypt, hr_esp_accept,
+	hr_outer_follow,
+	hr_udp_strip,
+	hr_l2tp_strip, hr_l2tp_session,
+	hr_ppp_outer, hr_mppe_decrypt, hr_ppp_inner,
+	hr_ip_inbound,
 };
 
 static hr_stage *const encap[] = {
-    hr_ip_check,   hr_route,	 hr_ip_outbound, hr_ppp_protocol, hr_mppe_encrypt,  hr_ppp_address,
-    hr_l2tp_frame, hr_udp_frame, hr_esp_number,	 hr_esp_encrypt,  hr_outer_address,
+	hr_ip_check,
+	hr_route,
+	hr_ip_outbound,
+	hr_ppp_frame, hr_mppe_encrypt,
+	hr_l2tp_frame, hr_udp_frame,
+	hr_esp_number, hr_esp_encrypt,
+	hr_outer_address,
 };
 
 enum {
@@ -61,35 +69,64 @@ static void bury(struct hr_work *work)
 	work->ended = 0;
 }
 
-static void begin(struct hr_work *work, const struct hr_batch *batch, uint64_t now)
+/* Into encap session and peer are questions, out of decap they are answers. */
+static void begin(struct hr_work *work, const struct hr_batch *batch, uint64_t now, int inbound)
 {
-	work->n = work->alive_n = batch->n;
-	work->ended = 0;
-	work->jobs = 0;
-	work->arena = batch->arena;
-	work->desc = batch->desc;
+	struct hr_desc *const desc = batch->desc;
+	uint8_t *const arena = batch->arena;
+	const uint32_t n = batch->n;
+
+	work->alive_n = n;
+	work->ended = work->encrypted = work->jobs = 0;
+	work->desc = desc;
 	work->now = now;
-	memset(work->sa, 0, batch->n * sizeof work->sa[0]);
-	memset(work->peer, 0, batch->n * sizeof work->peer[0]);
-	memset(work->session, 0, batch->n * sizeof work->session[0]);
-	memset(work->plan, 0, batch->n * sizeof work->plan[0]);
-	memset(work->newest, 0, batch->n * sizeof work->newest[0]);
-	for (uint32_t i = 0; i < batch->n; i++) {
+	for (uint32_t i = 0; i < n; i++) {
+		const struct hr_packet packet = {.data = arena + desc[i].off, .len = desc[i].len};
+		work->packet[i] = packet;
 		work->alive[i] = (uint16_t)i;
-		work->desc[i].status = HR_PENDING;
-		work->desc[i].sa = HR_NONE;
-		work->desc[i].seq = 0;
+		desc[i].status = HR_PENDING;
+		desc[i].sa = HR_NONE;
+		desc[i].seq = 0;
+		if (inbound)
+			desc[i].session = desc[i].peer = HR_NONE;
 	}
 }
 
-/* Every packet has a status now. Count it, and a loss also on its session. */
-static void account(struct hr_work *work, size_t flow)
+static uint16_t room(int64_t octets)
 {
-	for (uint32_t i = 0; i < work->n; i++) {
-		const struct hr_desc *const d = &work->desc[i];
-		hr_count(work->reader, d->status, 1, d->len);
-		if (d->status >= HR_DROP_OUTER_SHORT && work->session[i] != NULL)
-			hr_add(&((struct hr_flow *)(void *)((uint8_t *)work->session[i] + flow))->dropped, 1);
+	return octets > UINT16_MAX ? UINT16_MAX : (uint16_t)octets;
+}
+
+/* The descriptor learns where its packet has got to; the rooms around it follow. */
+static void write_back(struct hr_desc *d, const struct hr_packet *packet, const uint8_t *arena)
+{
+	const uint32_t off = (uint32_t)(packet->data - arena);
+	const int64_t head = (int64_t)off - d->off, tail = (int64_t)d->len - packet->len - head;
+
+	d->room_head = room(d->room_head + head);
+	d->room_tail = room(d->room_tail + tail);
+	d->off = off;
+	d->len = packet->len;
+}
+
+/* Every packet has a status now. Count it, and a loss also on its session. */
+static void finish(struct hr_work *work, const struct hr_batch *batch, size_t flow)
+{
+	struct hr_desc *const desc = batch->desc;
+	const uint8_t *const arena = batch->arena;
+	const uint32_t n = batch->n;
+
+	for (uint32_t i = 0; i < n;) { /* a row of the same status at a time */
+		const uint32_t status = desc[i].status, first = i;
+		uint64_t bytes = 0;
+		for (; i < n && desc[i].status == status; i++) {
+			const struct hr_packet *const packet = &work->packet[i];
+			write_back(&desc[i], packet, arena);
+			bytes += packet->len;
+			if (status >= HR_DROP_OUTER_SHORT && packet->session != NULL)
+				hr_add(&((struct hr_flow *)(void *)((uint8_t *)packet->session + flow))->dropped, 1);
+		}
+		hr_count(work->reader, status, i - first, bytes);
 	}
 }
 
@@ -112,11 +149,9 @@ int hr_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
 
 	if (error == 0) {
 		work->dp = dp;
-		begin(work, batch, now_ns);
-		for (uint32_t i = 0; i < batch->n; i++)
-			batch->desc[i].session = batch->desc[i].peer = HR_NONE;
+		begin(work, batch, now_ns, 1);
 		run(work, decap, sizeof decap / sizeof decap[0]);
-		account(work, offsetof(struct hr_session, rx));
+		finish(work, batch, offsetof(struct hr_session, rx));
 	}
 	hr_grace_leave(reader);
 	return error;
@@ -132,9 +167,9 @@ int hr_encap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
 
 	if (error == 0) {
 		work->dp = dp;
-		begin(work, batch, now_ns);
+		begin(work, batch, now_ns, 0);
 		run(work, encap, sizeof encap / sizeof encap[0]);
-		account(work, offsetof(struct hr_session, tx));
+		finish(work, batch, offsetof(struct hr_session, tx));
 	}
 	hr_grace_leave(reader);
 	return error;

@@ -7,51 +7,58 @@
  *  +---------------+---------------+-------------------------------+-------------
  *   left out with ACFC              one octet with PFC (its high octet is 0)
  *
- * Both short forms are taken at any time, whatever was negotiated: they cannot be mistaken for anything else. An address
- * without its control, and the protocols of Van Jacobson compression, are forms that are never negotiated. Numbers that are no
- * protocol at all go to the control plane like every unknown one (RFC 1661 section 2).
+ * Both short forms are taken at any time, whatever was negotiated: they cannot be mistaken for anything else. An address without
+ * its control, and the protocols of Van Jacobson compression, are forms that are never negotiated. Numbers that are no protocol at
+ * all go to the control plane like every unknown one (RFC 1661 section 2).
  */
 #include "ppp.h"
 
 #include "stages.h"
 #include "tables.h"
 
-enum { ADDRESS = 0xff, CONTROL = 0x03, VJ_COMPRESSED = 0x002d, VJ_UNCOMPRESSED = 0x002f, LCP = 0xc021 };
+enum {
+	VJ_COMPRESSED = 0x002d,
+	VJ_UNCOMPRESSED = 0x002f,
+	LCP = 0xc021
+};
 
 /* --- decap --- */
 
 /* Take the protocol field off. 0 if there is none. */
-static int pull_protocol(const struct hr_work *work, struct hr_desc *d, uint32_t *protocol)
+static int pull_protocol(struct hr_work *work, uint32_t i, uint32_t *protocol)
 {
-	const uint8_t *const p = hr_data(work, d);
+	const uint8_t *const p = work->packet[i].data;
 
-	if (d->len >= 1 && (p[0] & 1) != 0) {
+	if (work->packet[i].len >= 1 && (p[0] & 1) != 0) {
 		*protocol = p[0];
-		hr_pull(d, 1);
+		hr_pull(work, i, 1);
 		return 1;
 	}
-	if (d->len < 2)
+	if (work->packet[i].len < 2)
 		return 0;
 	*protocol = hr_get16(p);
-	hr_pull(d, 2);
+	hr_pull(work, i, 2);
 	return 1;
 }
 
 void hr_ppp_outer(struct hr_work *work)
 {
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		struct hr_desc *const d = &work->desc[work->alive[k]];
-		const uint8_t *const p = hr_data(work, d);
+	const struct hr_list alive = hr_alive(work);
+
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
+		const uint8_t *const p = alive.packet[i].data;
 		uint32_t protocol;
 
-		const int has_address = d->len >= 2 && p[0] == ADDRESS;
+		const int has_address = alive.packet[i].len >= 2 && p[0] == HR_PPP_ADDRESS;
 		if (has_address)
-			hr_pull(d, 2);
-		if (!pull_protocol(work, d, &protocol)) {
+			hr_pull(work, i, 2);
+		if (!pull_protocol(work, i, &protocol)) {
 			hr_end(work, d, HR_DROP_PPP_SHORT);
 			continue;
 		}
-		if ((has_address && p[1] != CONTROL) || protocol == VJ_COMPRESSED || protocol == VJ_UNCOMPRESSED) {
+		if ((has_address && p[1] != HR_PPP_CONTROL) || protocol == VJ_COMPRESSED || protocol == VJ_UNCOMPRESSED) {
 			hr_end(work, d, HR_DROP_PPP_HEADER);
 			continue;
 		}
@@ -59,17 +66,17 @@ void hr_ppp_outer(struct hr_work *work)
 	}
 }
 
-/* For the control plane: the frame from its protocol field on, in full form. What stood in front of the information field was
- * at least an L2TP header, so there is a place for it. */
-static void hand_up(struct hr_work *work, struct hr_desc *d)
+/* For the control plane: the frame from its protocol field on, in full form. What stood in front of the information field was at
+ * least an L2TP header, so there is a place for it. */
+static void hand_up(struct hr_work *work, struct hr_desc *d, uint32_t i)
 {
-	hr_put16(hr_push(work, d, 2), d->ppp_proto);
+	hr_put16(hr_push(work, i, 2), d->ppp_proto);
 	d->kind = HR_KIND_PPP;
 	hr_end(work, d, HR_EXC_PPP);
 }
 
-/* User data passes if its network protocol is open, and if it was encrypted where it has to be: always with the policy
- * "required", and once the peer's direction of MPPE is open also with "when open". */
+/* User data passes if its network protocol is open, and if it was encrypted where it has to be: always with the policy "required",
+ * and once the peer's direction of MPPE is open also with "when open". */
 static enum hr_status check_user_data(const struct hr_session *session, const struct hr_plan *plan, const struct hr_desc *d)
 {
 	if (d->ppp_proto == HR_PPP_IPV4 ? !plan->open4 : !plan->open6)
@@ -82,27 +89,29 @@ static enum hr_status check_user_data(const struct hr_session *session, const st
 	return HR_PENDING;
 }
 
-/* A frame that came out of MPPE has another protocol field inside. Whatever it says there goes up if it is not user data:
- * garbage is how the control plane learns that the keys differ. */
+/* A frame that came out of MPPE has another protocol field inside. Whatever it says there goes up if it is not user data: garbage
+ * is how the control plane learns that the keys differ. */
 void hr_ppp_inner(struct hr_work *work)
 {
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
+	const struct hr_list alive = hr_alive(work);
+
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
 
 		if (d->flags & HR_FLAG_MPPE) {
 			uint32_t protocol;
-			if (!pull_protocol(work, d, &protocol)) {
+			if (!pull_protocol(work, i, &protocol)) {
 				hr_end(work, d, HR_DROP_PPP_SHORT);
 				continue;
 			}
 			d->ppp_proto = (uint16_t)protocol;
 		}
 		if (d->ppp_proto != HR_PPP_IPV4 && d->ppp_proto != HR_PPP_IPV6) {
-			hand_up(work, d);
+			hand_up(work, d, i);
 			continue;
 		}
-		const enum hr_status status = check_user_data(work->session[i], work->plan[i], d);
+		const enum hr_status status = check_user_data(work->packet[i].session, work->packet[i].plan, d);
 		if (status != HR_PENDING)
 			hr_end(work, d, status);
 	}
@@ -110,32 +119,22 @@ void hr_ppp_inner(struct hr_work *work)
 
 /* --- encap --- */
 
-void hr_ppp_protocol(struct hr_work *work)
+/* A frame of the control plane brings its protocol along. LCP always has the full form, so that it is understood when both sides
+ * begin anew (RFC 1661 section 6.6). Of what MPPE will encrypt, the protocol goes inside; mppe.c writes the frame around it. */
+void hr_ppp_frame(struct hr_work *work)
 {
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
+	const struct hr_list alive = hr_alive(work);
 
-		if (d->kind != HR_KIND_IP)
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
+		const struct hr_plan *const plan = work->packet[i].plan;
+
+		if (plan == NULL) /* L2TP control */
 			continue;
-		if (work->plan[i]->pfc)
-			hr_push(work, d, 1)[0] = (uint8_t)d->ppp_proto;
-		else
-			hr_put16(hr_push(work, d, 2), d->ppp_proto);
-	}
-}
-
-/* LCP always has the full form, so that it is understood when both sides begin anew (RFC 1661 section 6.6). */
-void hr_ppp_address(struct hr_work *work)
-{
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-
-		if (work->session[i] == NULL || (work->plan[i]->acfc && d->ppp_proto != LCP))
-			continue;
-		uint8_t *const p = hr_push(work, d, 2);
-		p[0] = ADDRESS;
-		p[1] = CONTROL;
+		if (d->kind == HR_KIND_IP)
+			hr_ppp_push_protocol(work, i, plan, d->ppp_proto);
+		if (!work->packet[i].encrypt && (!plan->acfc || d->ppp_proto == LCP))
+			hr_ppp_push_address(work, i);
 	}
 }

@@ -2,28 +2,32 @@
  *
  * replay.h: the anti-replay window of an inbound SA (RFC 4303 section 3.4.3 and appendix A, bitmap as in RFC 6479).
  *
- * The bitmap is a ring of 64-bit words: the bit of a number is always in the same place, so moving the window forward clears
- * whole words and shifts nothing. The ring has at least one word more than the window, so the word being entered never holds
- * numbers that are still inside. It begins exactly `window` numbers wide: with 64, the number 63 behind the top is inside and
- * 64 behind is not.
+ * The bitmap is a ring of 64-bit words: the bit of a number is always in the same place, so moving the window forward clears whole
+ * words and shifts nothing. The ring has at least one word more than the window, so the word being entered never holds numbers that
+ * are still inside. It begins exactly `window` numbers wide: with 64, the number 63 behind the top is inside and 64 behind is not.
  *
- * Order, when two threads meet on one SA: hr_replay_seen() takes no lock and may miss what another thread accepts at this
- * moment. It only saves work on packets that are surely late; nothing is decided by it. After the ICV has verified,
- * hr_replay_accept() tests and marks in one step under the SA's lock. So of two copies of one packet, in one batch or in two
- * threads, exactly one gets through, and a packet that does not verify never moves anything.
+ * Order, when two threads meet on one SA: hr_replay_seen() takes no lock and may miss what another thread accepts at this moment.
+ * It only saves work on packets that are surely late; nothing is decided by it. After the ICV has verified, hr_replay_accept()
+ * tests and marks in one step under the SA's lock. So of two copies of one packet, in one batch or in two threads, exactly one
+ * gets through, and a packet that does not verify never moves anything.
  */
 #ifndef HEADRACE_REPLAY_H
 #define HEADRACE_REPLAY_H
 
-#include "grace.h"
+#include <stdatomic.h>
+#include <stdint.h>
 
-enum { HR_REPLAY_MIN = 32, HR_REPLAY_MAX = 4096 };
+#include "batch.h"
+
+enum {
+	HR_REPLAY_MIN = 32,
+	HR_REPLAY_MAX = 4096
+};
 
 struct hr_replay {
 	_Atomic uint64_t top; /* highest number accepted */
-	_Atomic uint32_t lock;
 	uint32_t window;
-	uint32_t mask; /* words of the ring - 1 */
+	uint32_t mask;	      /* words of the ring - 1 */
 	_Atomic uint64_t *ring;
 };
 
@@ -43,7 +47,6 @@ static inline void hr_replay_init(struct hr_replay *replay, uint32_t window, uin
 	replay->window = window;
 	replay->mask = hr_replay_words(window) - 1;
 	replay->ring = ring;
-	atomic_init(&replay->lock, 0);
 	atomic_init(&replay->top, top);
 	for (uint32_t w = 0; w <= replay->mask; w++)
 		atomic_init(&ring[w], UINT64_MAX);
@@ -84,25 +87,9 @@ static inline int hr_replay_seen(const struct hr_replay *replay, uint64_t seq)
 	return (int)(hr_read(&replay->ring[(seq >> 6) & replay->mask]) >> (seq & 63) & 1);
 }
 
-static inline void hr_replay_lock(struct hr_replay *replay)
-{
-	struct hr_patience patience = {0};
-	uint32_t idle = 0;
-
-	while (!atomic_compare_exchange_weak_explicit(&replay->lock, &idle, 1, memory_order_acquire, memory_order_relaxed)) {
-		idle = 0;
-		hr_be_patient(&patience);
-	}
-}
-
-static inline void hr_replay_unlock(struct hr_replay *replay)
-{
-	atomic_store_explicit(&replay->lock, 0, memory_order_release);
-}
-
 enum hr_replay_verdict { HR_REPLAY_SEEN = 0, HR_REPLAY_INSIDE = 1, HR_REPLAY_NEWEST = 2 };
 
-/* Test and mark, under the lock, after the ICV has verified. */
+/* Test and mark, under the SA's lock, after the ICV has verified. */
 static inline enum hr_replay_verdict hr_replay_accept(struct hr_replay *replay, uint64_t seq)
 {
 	const uint64_t top = hr_read(&replay->top);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * route.c: everything that an outgoing packet needs is found here, before anything is drawn or written for it: session, peer,
- * SA, and room for all headers and trailers. What passes this stage uses up numbers and keys only if it is really sent, or
- * nearly so.
+ * route.c: everything that an outgoing packet needs is found here, before anything is drawn or written for it: session, peer, SA, and
+ * room for all headers and trailers. What passes this stage uses up numbers and keys only if it is really sent, or nearly so.
  */
 #include "esp.h"
 #include "ppp.h"
@@ -26,49 +25,56 @@ static enum hr_status find_session(struct hr_work *work, struct hr_desc *d, uint
 	struct hr_dp *const dp = work->dp;
 	const int by_address = d->kind == HR_KIND_IP && d->session == HR_NONE;
 	struct hr_session *const session =
-	    by_address ? route(dp, hr_data(work, d), d->ppp_proto) : hr_pool_get(&dp->sessions, d->session);
+		by_address ? route(dp, work->packet[i].data, d->ppp_proto) : hr_pool_get(&dp->sessions, d->session);
 
 	if (session == NULL)
 		return by_address ? HR_DROP_NO_ROUTE : HR_DROP_L2TP_SESSION;
 	__builtin_prefetch(&session->tx, 1);
-	work->session[i] = session;
-	work->plan[i] = atomic_load(&session->plan);
-	work->peer[i] = session->peer;
+	work->packet[i].session = session;
+	work->packet[i].plan = atomic_load(&session->plan);
+	work->packet[i].peer = session->peer;
 	d->session = session->index;
 	d->peer = session->peer->index;
 	return HR_PENDING;
 }
 
 /* A frame of the control plane. User data that has to be encrypted does not go this way. */
-static enum hr_status check_frame(const struct hr_work *work, struct hr_desc *d, const struct hr_plan *plan)
+static enum hr_status check_frame(const struct hr_work *work, struct hr_desc *d, uint32_t i)
 {
-	const uint8_t *const p = hr_data(work, d);
+	const struct hr_plan *const plan = work->packet[i].plan;
+	const uint8_t *const p = work->packet[i].data;
 
-	if (d->len < 2)
+	if (work->packet[i].len < 2)
 		return HR_DROP_PPP_SHORT;
 	d->ppp_proto = p[0] & 1 ? p[0] : hr_get16(p);
-	if (d->len - 2 > plan->mru)
+	if (work->packet[i].len - 2 > plan->mru)
 		return HR_DROP_PPP_MRU;
 	if (plan->policy == HR_MPPE_REQUIRED && d->ppp_proto >= HR_PPP_ENCRYPTED_FIRST && d->ppp_proto <= HR_PPP_ENCRYPTED_LAST)
 		return HR_DROP_MPPE_CLEARTEXT;
 	return HR_PENDING;
 }
 
-static enum hr_status find_sa(struct hr_work *work, struct hr_desc *d, uint32_t i)
+/* What the peer needs around the packet. */
+static enum hr_status find_sa(struct hr_work *work, uint32_t i)
 {
-	struct hr_peer *const peer = work->peer[i];
-	uint32_t head = work->session[i] != NULL ? PPP_ROOM + L2TP_ROOM : 0, tail = 0;
+	struct hr_packet *const packet = &work->packet[i];
 
-	if ((atomic_load_explicit(&peer->traits, memory_order_relaxed) & HR_TRAIT_CLEAR) == 0) {
-		struct hr_sa *const sa = atomic_load(&peer->out);
-		if (sa == NULL)
-			return HR_DROP_NO_SA;
-		work->sa[i] = sa;
-		d->sa = sa->index;
-		head += UDP_ROOM + HR_ESP_HEADER + sa->key.iv_len;
-		tail = sa->key.block - 1u + HR_ESP_TRAILER + sa->key.icv_len;
+	if (atomic_load_explicit(&packet->peer->traits, memory_order_relaxed) & HR_TRAIT_CLEAR)
+		return HR_PENDING;
+	packet->sa = atomic_load(&packet->peer->out);
+	return packet->sa != NULL ? HR_PENDING : HR_DROP_NO_SA;
+}
+
+static int has_room(const struct hr_packet *packet, const struct hr_desc *d)
+{
+	uint32_t head = packet->session != NULL ? PPP_ROOM + L2TP_ROOM : 0, tail = 0;
+
+	if (packet->sa != NULL) {
+		const struct hr_esp_key *const key = &packet->sa->key;
+		head += UDP_ROOM + HR_ESP_HEADER + key->iv_len;
+		tail = key->block - 1u + HR_ESP_TRAILER + key->icv_len;
 	}
-	return d->room_head >= head && d->room_tail >= tail ? HR_PENDING : HR_DROP_ROOM;
+	return d->room_head >= head && d->room_tail >= tail;
 }
 
 static enum hr_status find(struct hr_work *work, struct hr_desc *d, uint32_t i)
@@ -76,23 +82,49 @@ static enum hr_status find(struct hr_work *work, struct hr_desc *d, uint32_t i)
 	enum hr_status status = HR_PENDING;
 
 	if (d->kind == HR_KIND_L2TP) {
-		work->peer[i] = hr_pool_get(&work->dp->peers, d->peer);
-		status = work->peer[i] != NULL ? HR_PENDING : HR_DROP_NO_SA;
+		work->packet[i].peer = hr_pool_get(&work->dp->peers, d->peer);
+		status = work->packet[i].peer != NULL ? HR_PENDING : HR_DROP_NO_SA;
 	} else {
 		status = find_session(work, d, i);
 		if (status == HR_PENDING && d->kind == HR_KIND_PPP)
-			status = check_frame(work, d, work->plan[i]);
+			status = check_frame(work, d, i);
 	}
-	return status == HR_PENDING ? find_sa(work, d, i) : status;
+	return status == HR_PENDING ? find_sa(work, i) : status;
+}
+
+/* Packets for one session mostly come in a row: what was found for one is good for the next. */
+static int same_session(const struct hr_desc *d, uint32_t session)
+{
+	return d->kind == HR_KIND_IP && d->session == session && session != HR_NONE;
 }
 
 void hr_route(struct hr_work *work)
 {
-	for (uint32_t k = 0; k < work->alive_n; k++) {
-		const uint32_t i = work->alive[k];
-		struct hr_desc *const d = &work->desc[i];
-		const enum hr_status status = find(work, d, i);
+	const struct hr_list alive = hr_alive(work);
+	const struct hr_packet *found = NULL;
+	uint32_t session = HR_NONE; /* that `found` was found for */
 
+	for (uint32_t k = 0; k < alive.n; k++) {
+		const uint32_t i = alive.at[k];
+		struct hr_desc *const d = &alive.desc[i];
+		struct hr_packet *const packet = &alive.packet[i];
+		enum hr_status status = HR_PENDING;
+
+		if (same_session(d, session)) {
+			packet->sa = found->sa;
+			packet->peer = found->peer;
+			packet->session = found->session;
+			packet->plan = found->plan;
+			d->peer = packet->peer->index;
+		} else {
+			status = find(work, d, i);
+			session = status == HR_PENDING && packet->session != NULL ? d->session : (uint32_t)HR_NONE;
+			found = packet;
+		}
+		if (status == HR_PENDING && packet->sa != NULL)
+			d->sa = packet->sa->index;
+		if (status == HR_PENDING && !has_room(packet, d))
+			status = HR_DROP_ROOM;
 		if (status != HR_PENDING)
 			hr_end(work, d, status);
 	}

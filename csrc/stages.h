@@ -13,12 +13,10 @@ hr_stage hr_outer_follow;  /* an authenticated packet from a new address moves i
 hr_stage hr_outer_address; /* where to send, from which socket */
 
 /* esp.c */
-hr_stage hr_esp_lookup;	       /* the SA by its SPI, and the lengths that its transforms demand */
-hr_stage hr_esp_replay_check;  /* spare the cryptography for what is surely late */
-hr_stage hr_esp_decrypt;       /* verify, then decrypt */
-hr_stage hr_esp_replay_accept; /* mark the number, count, limits */
-hr_stage hr_esp_trailer;       /* padding and next header */
-hr_stage hr_esp_number;	       /* sequence number, header, padding, limits */
+hr_stage hr_esp_lookup;	 /* the SA by its SPI, and the lengths that its transforms demand */
+hr_stage hr_esp_decrypt; /* drop what is surely late; verify, then decrypt the others */
+hr_stage hr_esp_accept;	 /* mark the number, count, limits; padding and next header */
+hr_stage hr_esp_number;	 /* sequence number, header, padding, limits */
 hr_stage hr_esp_encrypt;
 
 /* udp.c: the UDP header inside ESP */
@@ -26,16 +24,14 @@ hr_stage hr_udp_strip;
 hr_stage hr_udp_frame;
 
 /* l2tp.c */
-hr_stage hr_l2tp_strip;	   /* control goes up; data loses its header */
-hr_stage hr_l2tp_session;  /* the session, and that it came through the SA of its own peer */
-hr_stage hr_l2tp_sequence; /* numbered data */
+hr_stage hr_l2tp_strip;	  /* control goes up; data loses its header */
+hr_stage hr_l2tp_session; /* the session, and that it came through the SA of its own peer; numbered data */
 hr_stage hr_l2tp_frame;
 
 /* ppp.c */
-hr_stage hr_ppp_outer;	  /* address and control; what is MPPE */
-hr_stage hr_ppp_inner;	  /* user data or a frame for the control plane */
-hr_stage hr_ppp_protocol; /* the protocol field of user data */
-hr_stage hr_ppp_address;
+hr_stage hr_ppp_outer; /* address and control, protocol */
+hr_stage hr_ppp_inner; /* user data or a frame for the control plane */
+hr_stage hr_ppp_frame; /* protocol, address and control; what will be encrypted only gets the protocol that is encrypted with it */
 
 /* ip.c: the inner packet */
 hr_stage hr_ip_check;

@@ -2,11 +2,10 @@
  *
  * tables.h: the records behind the border's indices, and how the stages find them.
  *
- * Every record is two: what was configured (kept for export, or behind the border) and what the loop needs, prepared and laid
- * out by cache line. The first lines are only read by the loop; what it writes has lines of its own. The stages reach records
- * without a lock, through the maps and pools below, and may use what they found until they leave (grace.h). Changes are
- * serialised by hr_dp.lock. A session's plan is replaced as a whole, so a stage sees the old configuration or the new one,
- * never a mixture.
+ * Every record is two: what was configured (kept for export, or behind the border) and what the loop needs, prepared and laid out by
+ * cache line. The first lines are only read by the loop; what it writes has lines of its own. The stages reach records without a
+ * lock, through the maps and pools below, and may use what they found until they leave (grace.h). Changes are serialised by
+ * hr_dp.lock. A session's plan is replaced as a whole, so a stage sees the old configuration or the new one, never a mixture.
  */
 #ifndef HEADRACE_TABLES_H
 #define HEADRACE_TABLES_H
@@ -31,7 +30,9 @@ void hr_place_write(struct hr_place *place, const struct hr_endpoint *endpoint);
 
 static inline int hr_endpoint_equal(const struct hr_endpoint *a, const struct hr_endpoint *b)
 {
-	return a->family == b->family && a->port == b->port && memcmp(a->addr, b->addr, a->family == 6 ? 16 : 4) == 0;
+	if (a->family != b->family || a->port != b->port)
+		return 0;
+	return a->family == 6 ? memcmp(a->addr, b->addr, 16) == 0 : memcmp(a->addr, b->addr, 4) == 0;
 }
 
 /* The parts of hr_peer.traits. */
@@ -39,7 +40,7 @@ enum hr_trait {
 	HR_TRAIT_UDP_ENCAP = 1 << 8, /* the low octet is the listener */
 	HR_TRAIT_FOLLOW = 1 << 9,
 	HR_TRAIT_CLEAR = 1 << 10,
-	HR_TRAIT_V6 = 1 << 11 /* and the port the selectors name from bit 16 on */
+	HR_TRAIT_V6 = 1 << 11	     /* and the port the selectors name from bit 16 on */
 };
 
 struct hr_peer {
@@ -65,8 +66,8 @@ struct hr_sa {
 	uint8_t esn;
 	uint8_t spare[2];
 	struct hr_peer *peer;
-	uint64_t seq_last;   /* the highest number that may be used */
-	uint64_t seq_soft;   /* from here on a new SA is asked for */
+	uint64_t seq_last; /* the highest number that may be used */
+	uint64_t seq_soft; /* from here on a new SA is asked for */
 	uint64_t hard_bytes; /* UINT64_MAX = none; the same below */
 	uint64_t soft_bytes;
 	uint64_t soft_packets;
@@ -79,7 +80,7 @@ struct hr_sa {
 	_Atomic uint64_t replayed;
 	_Atomic uint64_t auth_failed;
 	_Atomic uint32_t soft_told; /* 0, 1: an event waits, 2: it was taken */
-	_Atomic uint32_t used;
+	_Atomic uint32_t lock;	    /* for whoever changes seq, packets, bytes or the replay window */
 
 	_Alignas(64) struct hr_replay replay; /* inbound */
 
@@ -94,6 +95,22 @@ struct hr_sa {
 _Static_assert(offsetof(struct hr_sa, seq) == 64, "what is only read has a line of its own");
 _Static_assert(offsetof(struct hr_sa, replay) == 128, "and so has what is written for every packet");
 _Static_assert(offsetof(struct hr_sa, key) == 192, "keys begin a line");
+
+static inline void hr_sa_lock(struct hr_sa *sa)
+{
+	struct hr_patience patience = {0};
+	uint32_t idle = 0;
+
+	while (!atomic_compare_exchange_weak_explicit(&sa->lock, &idle, 1, memory_order_acquire, memory_order_relaxed)) {
+		idle = 0;
+		hr_be_patient(&patience);
+	}
+}
+
+static inline void hr_sa_unlock(struct hr_sa *sa)
+{
+	atomic_store_explicit(&sa->lock, 0, memory_order_release);
+}
 
 /* What hr_session_update() replaces. */
 struct hr_plan {
@@ -138,7 +155,7 @@ struct hr_flow {
 struct hr_session {
 	_Alignas(64) uint32_t index;
 	uint32_t serial;
-	uint32_t ids;		     /* local tunnel << 16 | local session */
+	uint32_t ids; /* local tunnel << 16 | local session */
 	_Atomic uint32_t mppe_reset; /* an event waits */
 	struct hr_peer *peer;
 	_Atomic(const struct hr_plan *) plan;
@@ -198,11 +215,11 @@ struct hr_locals {
 struct hr_dp {
 	struct hr_grace grace;
 
-	struct hr_map spi;		    /* inbound SAs */
-	struct hr_map ids;		    /* local tunnel and session id -> session */
-	struct hr_map clear;		    /* outer address and port -> peer without IPsec */
-	struct hr_map route4;		    /* inner address -> session */
-	struct hr_map route6;		    /* inner prefix -> session */
+	struct hr_map spi;	/* inbound SAs */
+	struct hr_map ids;	/* local tunnel and session id -> session */
+	struct hr_map clear;	/* outer address and port -> peer without IPsec */
+	struct hr_map route4;	/* inner address -> session */
+	struct hr_map route6;	/* inner prefix -> session */
 	_Atomic uint64_t route6_lengths[3]; /* bit n: there is a route with n bits of prefix */
 	_Atomic(struct hr_session *) default_route;
 	_Atomic(const struct hr_locals *) locals;
