@@ -37,6 +37,9 @@ struct gcm {
 	uint32_t slots; /* 3 + blocks of text */
 	uint32_t vectors;
 	uint32_t seq_hi;
+	uint32_t rounds;
+	uint64_t
+	    head; /* SPI, sequence number: read before a masked store lies over them, or the load would have to wait for it */
 };
 
 /* Sums of products: 64-bit halves low x low, high x high, and the two mixed ones together. */
@@ -70,6 +73,9 @@ HR_INLINE void gcm_begin(struct gcm *g, const struct hr_esp_job *job)
 	g->slots = 3 + (g->text + 15) / 16;
 	g->vectors = (g->slots + 3) / 4;
 	g->seq_hi = job->seq_hi;
+	g->rounds = job->key->rounds;
+	memcpy(&g->head, job->packet, 8);
+	g->head = __builtin_bswap64(g->head);
 }
 
 /* Which octets of a vector are text: all of vectors between the first and the last two. */
@@ -89,9 +95,7 @@ HR_INLINE __m512i reversed(__m512i x)
 /* Slot 1 of the packet's first vector. */
 HR_INLINE __m512i with_aad(const struct gcm *g, __m512i x)
 {
-	uint64_t head;
-	memcpy(&head, g->base + 16, 8);
-	head = __builtin_bswap64(head);
+	const uint64_t head = g->head;
 	if (!g->key->esn)
 		return _mm512_mask_set1_epi64(x, 0x08, (long long)head);
 	x = _mm512_mask_set1_epi64(x, 0x08, (long long)((head & 0xffffffff00000000ULL) | g->seq_hi));
@@ -130,7 +134,7 @@ HR_INLINE __m128i reduce(const struct sums *s)
 }
 
 /* A round key in every slot; read where it is needed, as eleven to fifteen of them would take all registers. */
-HR_INLINE __m512i round_key(const struct gcm *g, const uint32_t r)
+HR_INLINE __m512i round_key(const struct gcm *g, uint32_t r)
 {
 	const struct hr_esp_key *key = g->key;
 	__asm__("" : "+r"(key));
@@ -163,10 +167,18 @@ HR_INLINE __m128i hash_block(const struct gcm *g, __m128i hash, uint32_t from)
 	return reduce(&sums);
 }
 
+HR_INLINE void one_round(const struct gcm *g, __m512i stream[BLOCK_VECTORS], const uint32_t vectors, const uint32_t r)
+{
+	const __m512i key = round_key(g, r);
+	HR_UNROLL
+	for (uint32_t v = 0; v < vectors; v++)
+		stream[v] = _mm512_aesenc_epi128(stream[v], key);
+}
+
 /* The key stream of `vectors` vectors from vector `from` on, a multiple of BLOCK_VECTORS; with `sums`, and between its rounds,
  * the hash of the block before. */
 HR_INLINE void key_stream(const struct gcm *g, __m512i stream[BLOCK_VECTORS], uint32_t from, const uint32_t vectors,
-			  const uint32_t rounds, struct sums *sums, __m128i hash)
+			  struct sums *sums, __m128i hash)
 {
 	const __m512i counter = _mm512_mask_set1_epi32(g->nonce, 0x8888, (int)__builtin_bswap32(4 * from));
 	__m512i key = round_key(g, 0);
@@ -175,15 +187,20 @@ HR_INLINE void key_stream(const struct gcm *g, __m512i stream[BLOCK_VECTORS], ui
 	for (uint32_t v = 0; v < vectors; v++) /* (counter or step) xor key; a block never carries out of its eight bits */
 		stream[v] = _mm512_ternarylogic_epi64(counter, _mm512_load_si512(counter_steps[v]), key, 0x56);
 	HR_UNROLL
-	for (uint32_t r = 1; r < rounds; r++) {
-		key = round_key(g, r);
-		HR_UNROLL
-		for (uint32_t v = 0; v < vectors; v++)
-			stream[v] = _mm512_aesenc_epi128(stream[v], key);
+	for (uint32_t r = 1; r < 10; r++) {
+		one_round(g, stream, vectors, r);
 		if (sums != NULL && r <= BLOCK_VECTORS)
 			hash_vector(g, sums, hash, from - BLOCK_VECTORS, TURN(r - 1));
 	}
-	key = round_key(g, rounds);
+	if (g->rounds > 10) {
+		one_round(g, stream, vectors, 10);
+		one_round(g, stream, vectors, 11);
+		if (g->rounds > 12) {
+			one_round(g, stream, vectors, 12);
+			one_round(g, stream, vectors, 13);
+		}
+	}
+	key = round_key(g, g->rounds);
 	HR_UNROLL
 	for (uint32_t v = 0; v < vectors; v++)
 		stream[v] = _mm512_aesenclast_epi128(stream[v], key);
@@ -210,7 +227,7 @@ enum direction { SEAL, OPEN };
 /* The last block, of `vectors` vectors; `only`: it is the first one, too. Sealing, the block before it is hashed on the way.
  * Opening, the text is decrypted if the ICV is right: 1; else it is left alone: 0. */
 HR_INLINE uint32_t last_block(const struct gcm *g, uint32_t from, const int only, __m128i hash, const uint32_t vectors,
-			      const uint32_t rounds, __m128i tag_pad, const enum direction direction)
+			      __m128i tag_pad, const enum direction direction)
 {
 	__m512i stream[BLOCK_VECTORS], text[BLOCK_VECTORS];
 	__mmask64 mask[BLOCK_VECTORS];
@@ -220,10 +237,10 @@ HR_INLINE uint32_t last_block(const struct gcm *g, uint32_t from, const int only
 	const uint8_t(*power)[16] = g->key->aes.power + HR_GHASH_POWERS - (g->slots - 4 * from);
 
 	if (direction == SEAL && !only) {
-		key_stream(g, stream, from, vectors, rounds, &sums, hash);
+		key_stream(g, stream, from, vectors, &sums, hash);
 		hash = reduce(&sums);
 	} else {
-		key_stream(g, stream, from, vectors, rounds, NULL, hash);
+		key_stream(g, stream, from, vectors, NULL, hash);
 	}
 	if (only)
 		tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
@@ -267,31 +284,31 @@ HR_INLINE uint32_t last_block(const struct gcm *g, uint32_t from, const int only
 	return 1;
 }
 
-HR_INLINE uint32_t long_packet(const struct gcm *g, const uint32_t rounds, const enum direction direction)
+HR_INLINE uint32_t long_packet(const struct gcm *g, const enum direction direction)
 {
 	__m512i stream[BLOCK_VECTORS];
 	__m128i hash = _mm_setzero_si128(), tag_pad;
 	uint32_t from = 0, ok;
 
 	if (direction == SEAL) {
-		key_stream(g, stream, 0, BLOCK_VECTORS, rounds, NULL, hash);
+		key_stream(g, stream, 0, BLOCK_VECTORS, NULL, hash);
 		tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
 		add_stream(g, stream, 0);
 		for (from = BLOCK_VECTORS; g->vectors - from > BLOCK_VECTORS; from += BLOCK_VECTORS) {
 			struct sums sums;
-			key_stream(g, stream, from, BLOCK_VECTORS, rounds, &sums, hash);
+			key_stream(g, stream, from, BLOCK_VECTORS, &sums, hash);
 			add_stream(g, stream, from);
 			hash = reduce(&sums);
 		}
 	} else {
-		key_stream(g, stream, 0, 1, rounds, NULL, hash);
+		key_stream(g, stream, 0, 1, NULL, hash);
 		tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
 		for (; g->vectors - from > BLOCK_VECTORS; from += BLOCK_VECTORS)
 			hash = hash_block(g, hash, from);
 	}
 #define LAST(n)                                                                                                                \
 	case n:                                                                                                                \
-		ok = last_block(g, from, 0, hash, n, rounds, tag_pad, direction);                                              \
+		ok = last_block(g, from, 0, hash, n, tag_pad, direction);                                                      \
 		break
 	switch (g->vectors - from) {
 		LAST(1);
@@ -302,21 +319,20 @@ HR_INLINE uint32_t long_packet(const struct gcm *g, const uint32_t rounds, const
 		LAST(6);
 		LAST(7);
 	default:
-		ok = last_block(g, from, 0, hash, 8, rounds, tag_pad, direction);
+		ok = last_block(g, from, 0, hash, 8, tag_pad, direction);
 		break;
 	}
 #undef LAST
 	if (direction == OPEN && ok) {
 		for (uint32_t done = 0; done < from; done += BLOCK_VECTORS) {
-			key_stream(g, stream, done, BLOCK_VECTORS, rounds, NULL, hash);
+			key_stream(g, stream, done, BLOCK_VECTORS, NULL, hash);
 			add_stream(g, stream, done);
 		}
 	}
 	return ok;
 }
 
-/* All jobs of a call have keys of one length. */
-HR_INLINE void packets(struct hr_esp_job *const job[], uint32_t n, const uint32_t rounds, const enum direction direction)
+HR_INLINE void packets(struct hr_esp_job *const job[], uint32_t n, const enum direction direction)
 {
 	const __m128i none = _mm_setzero_si128();
 
@@ -327,7 +343,7 @@ HR_INLINE void packets(struct hr_esp_job *const job[], uint32_t n, const uint32_
 		gcm_begin(&g, job[i]);
 #define ONLY(n)                                                                                                                \
 	case n:                                                                                                                \
-		ok = last_block(&g, 0, 1, none, n, rounds, none, direction);                                                   \
+		ok = last_block(&g, 0, 1, none, n, none, direction);                                                           \
 		break
 		switch (g.vectors) {
 			ONLY(1);
@@ -339,7 +355,7 @@ HR_INLINE void packets(struct hr_esp_job *const job[], uint32_t n, const uint32_
 			ONLY(7);
 			ONLY(8);
 		default:
-			ok = long_packet(&g, rounds, direction);
+			ok = long_packet(&g, direction);
 			break;
 		}
 #undef ONLY
@@ -348,26 +364,14 @@ HR_INLINE void packets(struct hr_esp_job *const job[], uint32_t n, const uint32_
 	}
 }
 
-HR_INLINE void by_rounds(struct hr_esp_job *const job[], uint32_t n, const enum direction direction)
-{
-	if (n == 0)
-		return;
-	if (job[0]->key->rounds == 10)
-		packets(job, n, 10, direction);
-	else if (job[0]->key->rounds == 14)
-		packets(job, n, 14, direction);
-	else
-		packets(job, n, 12, direction);
-}
-
 void hr_aes_gcm_seal_vaes512(struct hr_esp_job *const job[], uint32_t n)
 {
-	by_rounds(job, n, SEAL);
+	packets(job, n, SEAL);
 }
 
 void hr_aes_gcm_open_vaes512(struct hr_esp_job *const job[], uint32_t n)
 {
-	by_rounds(job, n, OPEN);
+	packets(job, n, OPEN);
 }
 
 HR_TARGET_END
