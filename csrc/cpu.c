@@ -121,6 +121,11 @@ static const struct row {
 	 .stuff = {"vbmi2", hr_stuff_avx512},
 	 .unstuff = {"vbmi2", hr_unstuff_avx512},
      }},
+    {HR_LEVEL_AVX2,
+     HR_FEATURE_SHA,
+     {
+	 .mppe_rekey = {"avx2 x32, sha-ni", hr_mppe_rekey_avx2},
+     }},
     {HR_LEVEL_AVX512,
      HR_FEATURE_SHA,
      {

@@ -17,7 +17,7 @@ struct hr_mppe_chain_job;
 
 typedef void hr_rekey_fn(const struct hr_mppe_chain_job *job, uint32_t n);
 
-hr_rekey_fn hr_mppe_rekey_portable, hr_mppe_rekey_shani, hr_mppe_rekey_avx512;
+hr_rekey_fn hr_mppe_rekey_portable, hr_mppe_rekey_shani, hr_mppe_rekey_avx2, hr_mppe_rekey_avx512;
 
 /* The message of the hash, padded: two blocks. */
 void hr_mppe_message(uint8_t message[128], const uint8_t *start, const uint8_t *current, uint32_t key_len);
