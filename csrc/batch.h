@@ -34,15 +34,15 @@ enum {
 struct hr_packet {
 	_Alignas(64) uint8_t *data; /* where it is now: its descriptor keeps what came in until the pipeline ends */
 	uint32_t len;
-	uint32_t header;       /* decap: L2TP's flags << 16 | Ns, then MPPE's two octets; encap: MPPE's two octets */
-	struct hr_sa *sa;      /* NULL: L2TP in clear */
+	uint32_t header;  /* decap: L2TP's flags << 16 | Ns, then MPPE's two octets; encap: MPPE's two octets */
+	struct hr_sa *sa; /* NULL: L2TP in clear */
 	struct hr_peer *peer;
 	struct hr_session *session;
 	const struct hr_plan *plan;
-	uint8_t newest;	       /* decap: its sequence number moved the replay window */
-	uint8_t encrypt;       /* encap: MPPE has to work on it */
-	uint16_t next;	       /* mppe.c: the following packet of the same direction of a session */
-	uint16_t steps;	       /* mppe.c: key changes from the packet before to this one */
+	uint8_t newest;	 /* decap: its sequence number moved the replay window */
+	uint8_t encrypt; /* encap: MPPE has to work on it */
+	uint16_t next;	 /* mppe.c: the following packet of the same direction of a session */
+	uint16_t steps;	 /* mppe.c: key changes from the packet before to this one */
 };
 _Static_assert(sizeof(struct hr_packet) == 64, "one cache line");
 

@@ -208,26 +208,28 @@ static void insertion_sort(struct hr_esp_job **job, uint32_t n)
  * reach, by insertion. */
 static void sort_by_length(struct hr_esp_job **job, uint32_t n)
 {
-	uint16_t start[BUCKETS];
-	uint16_t bucket[HR_BATCH_MAX];
+	uint16_t start[BUCKETS], bucket[HR_BATCH_MAX];
 	struct hr_esp_job *sorted[HR_BATCH_MAX];
-	uint32_t shortest = BUCKETS - 1, longest = 0;
+	uint32_t least = UINT32_MAX, most = 0;
 
 	if (n <= FEW) {
 		insertion_sort(job, n);
 		return;
 	}
 	for (uint32_t i = 0; i < n; i++) {
+		least = job[i]->len < least ? job[i]->len : least;
+		most = job[i]->len > most ? job[i]->len : most;
+	}
+	if (least == most)
+		return;
+	const uint32_t shortest = least >> BUCKET_SHIFT < BUCKETS ? least >> BUCKET_SHIFT : BUCKETS - 1;
+	const uint32_t longest = most >> BUCKET_SHIFT < BUCKETS ? most >> BUCKET_SHIFT : BUCKETS - 1;
+	memset(start + shortest, 0, (longest - shortest + 1) * sizeof start[0]);
+	for (uint32_t i = 0; i < n; i++) {
 		const uint32_t units = job[i]->len >> BUCKET_SHIFT;
 		bucket[i] = (uint16_t)(units < BUCKETS ? units : BUCKETS - 1);
-		shortest = bucket[i] < shortest ? bucket[i] : shortest;
-		longest = bucket[i] > longest ? bucket[i] : longest;
-	}
-	if (shortest == longest && longest < BUCKETS - 1)
-		return;
-	memset(start + shortest, 0, (longest - shortest + 1) * sizeof start[0]);
-	for (uint32_t i = 0; i < n; i++)
 		start[bucket[i]]++;
+	}
 	const uint32_t outsize = longest == BUCKETS - 1 ? start[BUCKETS - 1] : 0;
 	uint32_t at = 0;
 	for (uint32_t b = longest + 1; b-- > shortest;) {
@@ -256,6 +258,15 @@ static uint32_t gather_group(struct hr_esp_job **job, uint32_t n)
 	}
 	memcpy(job + same, other, others * sizeof job[0]);
 	return same;
+}
+
+static uint64_t network_order(uint64_t x)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return __builtin_bswap64(x);
+#else
+	return x;
+#endif
 }
 
 /* --- one group ----------------------------------------------------------------------------------------------------- */
@@ -302,22 +313,39 @@ static hr_cbc_fn *decrypt_of(uint8_t cipher)
 
 /* CBC: the block whose encryption is the IV, unpredictable without the secret, different for every sequence number (NIST SP
  * 800-38A appendix C, with a counter nobody knows). GCM: the IV itself, the sequence number in network order. */
-static void put_iv(const struct hr_esp_job *job)
+static void put_ivs(struct hr_esp_job *const *job, uint32_t n)
 {
-	const struct hr_esp_key *key = job->key;
-	uint8_t *iv = job->packet + 8;
-	uint64_t low;
+	const uint8_t cipher = job[0]->key->cipher, iv_len = job[0]->key->iv_len;
 
-	if (key->cipher == HR_CIPHER_AES_GCM16) {
-		for (int i = 0; i < 8; i++)
-			iv[i] = (uint8_t)(job->seq >> (56 - 8 * i));
-		return;
+	for (uint32_t i = 0; i < n && cipher == HR_CIPHER_AES_GCM16; i++) {
+		const uint64_t seq = network_order(job[i]->seq);
+		memcpy(job[i]->packet + 8, &seq, 8);
 	}
-	memcpy(&low, key->iv_secret, 8);
-	low ^= job->seq;
-	memcpy(iv, &low, 8);
-	if (key->iv_len == 16)
-		memcpy(iv + 8, key->iv_secret + 8, 8);
+	for (uint32_t i = 0; i < n && cipher != HR_CIPHER_AES_GCM16 && cipher != HR_CIPHER_NULL; i++) {
+		uint64_t low, high;
+		memcpy(&low, job[i]->key->iv_secret, 8);
+		memcpy(&high, job[i]->key->iv_secret + 8, 8);
+		low ^= job[i]->seq;
+		memcpy(job[i]->packet + 8, &low, 8);
+		if (iv_len == 16)
+			memcpy(job[i]->packet + 16, &high, 8);
+	}
+}
+
+/* Whether a MAC is the packet's ICV, of 12 octets or more: eight at a time, the last eight overlapping. */
+static uint32_t icv_right(const uint8_t *mac, const uint8_t *icv, uint32_t len)
+{
+	uint64_t a, b, difference = 0;
+
+	for (uint32_t at = 0; at + 8 < len; at += 8) {
+		memcpy(&a, mac + at, 8);
+		memcpy(&b, icv + at, 8);
+		difference |= a ^ b;
+	}
+	memcpy(&a, mac + len - 8, 8);
+	memcpy(&b, icv + len - 8, 8);
+	difference |= a ^ b;
+	return hr_ct_equal64(difference, 0);
 }
 
 /* Sizes that the compiler knows: a call of memcpy() a packet is more than a tenth of a short one. */
@@ -341,8 +369,7 @@ static void seal_group(struct hr_esp_job **job, uint32_t n)
 	uint8_t mac[HR_BATCH_MAX][HR_MAC_STRIDE];
 
 	sort_by_length(job, n);
-	for (uint32_t i = 0; i < n && cipher != HR_CIPHER_NULL; i++)
-		put_iv(job[i]);
+	put_ivs(job, n);
 	if (cipher == HR_CIPHER_AES_GCM16) {
 		hr_kernel.aes_gcm_seal.run(job, n);
 		return;
@@ -371,7 +398,7 @@ static void open_group(struct hr_esp_job **job, uint32_t n)
 	}
 	hmac_of(auth)(job, n, mac);
 	for (uint32_t i = 0; i < n; i++) {
-		job[i]->ok = hr_ct_equal(mac[i], job[i]->packet + job[i]->len, icv_len);
+		job[i]->ok = icv_right(mac[i], job[i]->packet + job[i]->len, icv_len);
 		if (job[i]->ok)
 			job[good++] = job[i];
 	}
@@ -386,10 +413,14 @@ static void for_each_group(struct hr_esp_job *job, uint32_t n, void (*work)(stru
 
 	while (n > 0) {
 		const uint32_t take = n < HR_BATCH_MAX ? n : HR_BATCH_MAX;
-		for (uint32_t i = 0; i < take; i++)
+		const uint8_t group = job[0].key->group;
+		uint32_t mixed = 0;
+		for (uint32_t i = 0; i < take; i++) {
 			order[i] = &job[i];
+			mixed |= job[i].key->group ^ group;
+		}
 		for (uint32_t done = 0; done < take;) {
-			const uint32_t same = gather_group(order + done, take - done);
+			const uint32_t same = mixed ? gather_group(order + done, take - done) : take;
 			work(order + done, same);
 			done += same;
 		}

@@ -26,6 +26,13 @@ static inline uint32_t hr_ct_equal(const void *a, const void *b, size_t len)
 	return (hr_ct_hide(difference) - 1u) >> 31;
 }
 
+static inline uint32_t hr_ct_equal64(uint64_t a, uint64_t b)
+{
+	uint64_t difference = a ^ b;
+	__asm__ __volatile__("" : "+r"(difference));
+	return (uint32_t)(1 ^ ((difference | (0 - difference)) >> 63));
+}
+
 /* a if choice is 1, b if it is 0. */
 static inline uint32_t hr_ct_select(uint32_t choice, uint32_t a, uint32_t b)
 {

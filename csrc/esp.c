@@ -71,8 +71,8 @@ static void close_tally(struct hr_work *work, const struct tally *tally)
 
 /* --- decap --- */
 
-/* An IKE message that lacks its marker looks like ESP under an SPI that is the first half of a cookie. It can still be told from
- * ESP: version 1.0, and a length field that is right. */
+/* An IKE message that lacks its marker looks like ESP under an SPI that is the first half of a cookie. It can still be told
+ * from ESP: version 1.0, and a length field that is right. */
 static int is_ike_without_marker(const struct hr_desc *d, const uint8_t *p, uint32_t len)
 {
 	return d->kind == HR_KIND_UDP4500 && len >= 28 && p[17] == 0x10 && hr_get32(p + 24) == len;
@@ -122,7 +122,8 @@ void hr_esp_lookup(struct hr_work *work)
 			}
 		}
 		if (sa == NULL || sa->spi != spi) {
-			hr_end(work, d, is_ike_without_marker(d, p, alive.packet[i].len) ? HR_DROP_NATT_MARKER : HR_DROP_ESP_SPI);
+			const int ike = is_ike_without_marker(d, p, alive.packet[i].len);
+			hr_end(work, d, ike ? HR_DROP_NATT_MARKER : HR_DROP_ESP_SPI);
 			continue;
 		}
 		d->sa = sa->index;
@@ -157,7 +158,8 @@ void hr_esp_decrypt(struct hr_work *work)
 			hr_end(work, d, HR_DROP_ESP_REPLAY);
 			continue;
 		}
-		const struct hr_esp_job job = {&sa->key, p, alive.packet[i].len - sa->key.icv_len, (uint32_t)(seq >> 32), seq, 0, 0};
+		const uint32_t sealed = alive.packet[i].len - sa->key.icv_len;
+		const struct hr_esp_job job = {&sa->key, p, sealed, (uint32_t)(seq >> 32), seq, 0, 0};
 		work->esp[jobs] = job;
 		work->esp_of[jobs++] = (uint16_t)i;
 	}
@@ -178,9 +180,9 @@ static uint64_t low_octets(uint32_t n)
 /* 1, 2, 3 ...: what padding looks like. */
 static const uint8_t counting[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
-/* The whole padding is looked at, whatever it is: how long this takes depends on its length alone. Up to 16 octets, which is all
- * that a block cipher needs, it is two words; what follows it in the packet, trailer and ICV, is at least 14 octets long and masked
- * out. */
+/* The whole padding is looked at, whatever it is: how long this takes depends on its length alone. Up to 16 octets, which is
+ * all that a block cipher needs, it is two words; what follows it in the packet, trailer and ICV, is at least 14 octets long
+ * and masked out. */
 static int padding_valid(const uint8_t *padding, uint32_t len)
 {
 	uint64_t have[2], want[2];

@@ -95,7 +95,8 @@ static void clamp_mss(uint8_t *p, uint32_t len, uint32_t protocol, uint32_t limi
 		if (p[at] == OPTION_MSS && p[at + 1] == 4) {
 			const uint32_t mss = hr_get16(p + at + 2);
 			if (mss > limit) {
-				const int odd = (at - tcp) & 1; /* then its octets stand in the other halves of the words summed */
+				/* at an odd place its octets stand in the other halves of the words that are summed */
+				const int odd = (at - tcp) & 1;
 				hr_put16(p + at + 2, limit);
 				adjust(p + tcp + 16, odd ? (mss >> 8 | mss << 8) & 0xffff : mss,
 				       odd ? (limit >> 8 | limit << 8) & 0xffff : limit);
@@ -296,7 +297,8 @@ static enum hr_status outbound(struct hr_work *work, struct hr_desc *d, uint32_t
 	const int encrypt = hr_mppe_wanted(session, plan);
 	if (encrypt < 0)
 		return HR_DROP_MPPE_NOT_OPEN;
-	const uint32_t largest = plan->mru - (encrypt ? 4u : 0u); /* MPPE's header and the protocol inside count as information */
+	/* MPPE's header and the protocol inside count as information */
+	const uint32_t largest = plan->mru - (encrypt ? 4u : 0u);
 	if (len > largest) {
 		d->seq = largest;
 		return HR_DROP_TOO_BIG;

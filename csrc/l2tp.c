@@ -17,14 +17,7 @@
 #include "stages.h"
 #include "tables.h"
 
-enum {
-	T = 0x8000,
-	L = 0x4000,
-	S = 0x0800,
-	O = 0x0200,
-	VERSION = 0x000f,
-	CONTROL_HEADER = 12
-};
+enum { T = 0x8000, L = 0x4000, S = 0x0800, O = 0x0200, VERSION = 0x000f, CONTROL_HEADER = 12 };
 
 /* --- decap --- */
 
@@ -65,7 +58,8 @@ static enum hr_status data(struct hr_work *work, struct hr_desc *d, uint32_t i, 
 		work->packet[i].len = length;
 		field += 2;
 	}
-	d->session = (uint32_t)hr_ids_key(hr_get16(field), hr_get16(field + 2)); /* ids; the next stage makes an index of them */
+	/* the ids for now; the next stage makes an index of them */
+	d->session = (uint32_t)hr_ids_key(hr_get16(field), hr_get16(field + 2));
 	field += 4;
 	if (flags & S) {
 		ns = hr_get16(field);
@@ -112,8 +106,8 @@ static enum hr_status check_owner(const struct hr_work *work, const struct hr_de
 	return hr_endpoint_equal(&remote, &d->remote) ? HR_PENDING : HR_DROP_NOT_PROTECTED;
 }
 
-/* Inbound numbering in one word: bit 63 = a number was seen, then the next number, how many late ones came in a row, and the number
- * that would continue that row. */
+/* Inbound numbering in one word: bit 63 = a number was seen, then the next number, how many late ones came in a row, and the
+ * number that would continue that row. */
 struct numbering {
 	uint16_t next;
 	uint16_t row;
@@ -122,8 +116,9 @@ struct numbering {
 
 #define NUMBERED (UINT64_C(1) << 63)
 
-/* A peer that started anew (or a gap beyond half of the numbers) would otherwise be late for ever: so many packets in perfect order
- * are believed. A network does not produce that: ESP lets nothing through twice, and in clear anybody could send a number ahead. */
+/* A peer that started anew (or a gap beyond half of the numbers) would otherwise be late for ever: so many packets in perfect
+ * order are believed. A network does not produce that: ESP lets nothing through twice, and in clear anybody could send a number
+ * ahead. */
 enum { ROW_BELIEVED = 16 };
 
 /* RFC 2661 section 5.4 and 5.8: a number is late if it is the last one received or one of the 32767 before. Gaps forward are
@@ -229,8 +224,8 @@ void hr_l2tp_frame(struct hr_work *work)
 
 		if (session == NULL) /* a control message brings its header along */
 			continue;
-		const uint32_t numbered = plan->require_sequence |
-					  atomic_load_explicit(&session->numbering, memory_order_relaxed);
+		const uint32_t numbered =
+		    plan->require_sequence | atomic_load_explicit(&session->numbering, memory_order_relaxed);
 		const uint32_t size = 6 + (plan->send_length ? 2u : 0u) + (numbered ? 4u : 0u);
 		uint8_t *p = hr_push(work, i, size);
 		hr_put16(p, 2 | (plan->send_length ? L : 0u) | (numbered ? S : 0u));

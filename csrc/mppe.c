@@ -7,20 +7,22 @@
  *  +-------------------------------+-+-+-+-+-----------------------+------------------------------
  *   A flushed, B and C are MPPC's (never used here), D encrypted
  *
- * Stateless: a new key before every packet, the first included; A on all. A receiver changes its key once for every count that it
- * misses. Stateful: RC4 runs on from packet to packet; a new key before every flag packet, whose count ends in ff.
+ * Stateless: a new key before every packet, the first included; A on all. A receiver changes its key once for every count that
+ * it misses. Stateful: RC4 runs on from packet to packet; a new key before every flag packet, whose count ends in ff.
  *
- * Two readings of stateful mode are in the field. They differ in what an A on a packet that is no flag packet does to the key: RFC
- * 3078 and FreeBSD start RC4 anew with the key they have, Linux changes the key first; and Linux demands A on every flag packet.
- *  - Sending, both are served: A goes on flag packets and nowhere else. A peer that asks for a reset gets one by moving the count
- *    on to the next flag packet, where everybody changes the key exactly once. The first packet has no A (Linux would change).
+ * Two readings of stateful mode are in the field. They differ in what an A on a packet that is no flag packet does to the key:
+ * RFC 3078 and FreeBSD start RC4 anew with the key they have, Linux changes the key first; and Linux demands A on every flag
+ * packet.
+ *  - Sending, both are served: A goes on flag packets and nowhere else. A peer that asks for a reset gets one by moving
+ *    the count on to the next flag packet, where everybody changes the key exactly once. The first packet has no A: Linux
+ *    would change the key.
  *  - Receiving, the habit is found out by trying: the plaintext is an IP packet under one of the keys only, and its header
- *    checksum says which. The same search repairs a Linux peer whose answer to a Reset-Request was lost: it has changed its key for
- *    each of them.
+ *    checksum says which. The same search repairs a Linux peer whose answer to a Reset-Request was lost: it has changed
+ *    its key for each of them.
  *
- * Every direction of a session has a lock, for its packets must be worked in order. A pass takes all the locks that it needs before
- * it computes, so that the keys of many sessions are derived side by side. It waits for a lock only while it holds none, and puts
- * off the packets of sessions whose lock it did not get: two passes never wait for each other.
+ * Every direction of a session has a lock, for its packets must be worked in order. A pass takes all the locks that it needs
+ * before it computes, so that the keys of many sessions are derived side by side. It waits for a lock only while it holds none,
+ * and puts off the packets of sessions whose lock it did not get: two passes never wait for each other.
  */
 #include "mppe.h"
 
@@ -32,13 +34,13 @@ enum {
 	HEADER = 2,
 	COUNTS = HR_MPPE_COUNT + 1,
 	HALF = COUNTS / 2,
-	SLACK = 64,	  /* how far a peer with several processors may disagree with itself about the order of packets */
-	RESETS_MAX = 8,	  /* answers to Reset-Requests that may have been lost and are searched for */
-	PROBE = 2 + 60	  /* protocol and the longest IPv4 header: enough to judge a plaintext by */
+	SLACK = 64,	/* how far a peer with several processors may disagree with itself about the order of packets */
+	RESETS_MAX = 8, /* answers to Reset-Requests that may have been lost and are searched for */
+	PROBE = 2 + 60	/* protocol and the longest IPv4 header: enough to judge a plaintext by */
 };
 
-/* One change of key is about as dear as decrypting a small packet, and a lost packet costs one without being sent: a peer that skips
- * counts makes us work. So many a second, and so many at once: a burst of losses twice the size of the whole count. */
+/* One change of key is about as dear as decrypting a small packet, and a lost packet costs one without being sent: a peer that
+ * skips counts makes us work. So many a second, and so many at once: a burst of losses twice the size of the whole count. */
 #define STEP_NS UINT64_C(15000)
 #define STEP_BURST_NS (2 * COUNTS * STEP_NS)
 
@@ -202,9 +204,9 @@ struct direction {
 	admit_fn *stateful;
 };
 
-/* Take the locks of the sessions of work->todo[0 .. n), as many as come without waiting for one while holding another, and chain
- * their packets behind them. The sessions that are held go to work->held, how many to *held; what was put off goes to the front of
- * work->todo, in order, and how many that are is returned. */
+/* Take the locks of the sessions of work->todo[0 .. n), as many as come without waiting for one while holding another, and
+ * chain their packets behind them. The sessions that are held go to work->held, how many to *held; what was put off goes to the
+ * front of work->todo, in order, and how many that are is returned. */
 static uint32_t gather(struct hr_work *work, uint32_t n, const struct direction *direction, uint32_t *held)
 {
 	uint32_t left = 0;
@@ -263,8 +265,8 @@ static struct hr_rc4_job rc4_job(struct hr_work *work, uint32_t i)
 	return job;
 }
 
-/* Stateless: in each round every chain changes its key once; a packet whose changes are made has its key. Then all packets of all
- * sessions are encrypted or decrypted at once. */
+/* Stateless: in each round every chain changes its key once; a packet whose changes are made has its key. Then all packets of
+ * all sessions are encrypted or decrypted at once. */
 static void run_keys(struct hr_work *work, uint32_t active)
 {
 	uint32_t jobs = 0;
@@ -405,9 +407,9 @@ void hr_mppe_encrypt(struct hr_work *work)
 
 /* --- decrypt --- */
 
-/* Whether a packet whose count is `ahead` of the one expected is newer than what came before, rather than older by the rest of the
- * circle. ESP's numbers know: a packet that ESP sent earlier is not newer, and one that it sent later may have as many counts missing
- * before it as numbers are. Without them (in clear, or just after a rekey) half of the circle is ahead. */
+/* Whether a packet whose count is `ahead` of the one expected is newer than what came before, rather than older by the rest of
+ * the circle. ESP's numbers know: a packet that ESP sent earlier is not newer, and one that it sent later may have as many
+ * counts missing before it as numbers are. Without them (in clear, or just after a rekey) half of the circle is ahead. */
 static int is_newer(const struct hr_work *work, const struct hr_mppe *mppe, uint32_t i, uint32_t ahead)
 {
 	const struct hr_sa *const sa = work->packet[i].sa;
@@ -520,8 +522,8 @@ static int search(struct hr_mppe *mppe, const uint8_t *data, uint32_t len, uint3
 	return found;
 }
 
-/* How many key changes a packet with A asks for, or -1 if that cannot be told. `sure` are those that the flag packets since the last
- * good one made, itself included; the others depend on the peer's habit. */
+/* How many key changes a packet with A asks for, or -1 if that cannot be told. `sure` are those that the flag packets since the
+ * last good one made, itself included; the others depend on the peer's habit. */
 static int changes_of_flush(struct hr_work *work, struct hr_mppe *mppe, uint32_t i, uint32_t sure, int flag)
 {
 	uint32_t least = sure, most = sure;

@@ -30,10 +30,10 @@ struct hr_mppe {
 	uint16_t count;		/* of the next packet */
 	uint8_t bits;
 	uint8_t key_len;
-	uint8_t flush;	 /* outbound, stateful: the peer asked for a reset */
-	uint8_t waiting; /* inbound, stateful: all is lost until A */
-	uint8_t habit;	 /* inbound, stateful */
-	uint8_t resets;	 /* inbound, stateful: asked for since the last good packet */
+	uint8_t flush;	      /* outbound, stateful: the peer asked for a reset */
+	uint8_t waiting;      /* inbound, stateful: all is lost until A */
+	uint8_t habit;	      /* inbound, stateful */
+	uint8_t resets;	      /* inbound, stateful: asked for since the last good packet */
 	uint16_t first, last; /* packets of this pass, while the lock is held */
 	uint32_t esp_serial;  /* inbound: the SA and number that carried the last packet */
 	uint64_t esp_seq;

@@ -8,17 +8,17 @@
 enum {
 	IPV4_HEADER = 20,
 	PROTOCOL_ESP = 50,
-	ECN_CE = 3,	      /* RFC 3168 */
-	MARKER = 4,	      /* the octets of zero in front of IKE on port 4500 */
-	ISAKMP_HEADER = 28,   /* RFC 2408 section 3.1: cookies, next payload, version, exchange, flags, message id, length */
+	ECN_CE = 3,	    /* RFC 3168 */
+	MARKER = 4,	    /* the octets of zero in front of IKE on port 4500 */
+	ISAKMP_HEADER = 28, /* RFC 2408 section 3.1: cookies, next payload, version, exchange, flags, message id, length */
 	ISAKMP_VERSION = 17,
 	ISAKMP_LENGTH = 24,
 	KEEPALIVE = 0xff
 };
 
-/* Port 4500. Four octets of zero announce IKE; they are also where an SPI of 0 would stand, which is never sent. What follows the
- * marker has the size of an ISAKMP header at least, and either a version that can be answered or a length field that is right:
- * what has neither is no IKE message by any reading. The rest of IKE's checks are IKE's. */
+/* Port 4500. Four octets of zero announce IKE; they are also where an SPI of 0 would stand, which is never sent. What follows
+ * the marker has the size of an ISAKMP header at least, and either a version that can be answered or a length field that is
+ * right: what has neither is no IKE message by any reading. The rest of IKE's checks are IKE's. */
 static enum hr_status natt(struct hr_work *work, struct hr_desc *d, uint32_t i)
 {
 	const uint8_t *const p = work->packet[i].data;

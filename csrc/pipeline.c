@@ -7,8 +7,8 @@
  *
  * Wire to payload (decap):
  *   1. outer      IKE and keepalives leave; ESP goes on, and clear L2TP where it is allowed
- *   2. esp        SA by SPI, lengths; late numbers are dropped before they cost anything; ICV, decryption; the number is marked;
- *                 padding and next header
+ *   2. esp        SA by SPI, lengths; late numbers are dropped before they cost anything; ICV, decryption; the number
+ *                 is marked; padding and next header
  *   3. outer      only now a packet may move its peer to a new address
  *   4. udp        length, and the port that the SA is for
  *   5. l2tp       control messages leave; the session, which must belong to the SA's peer; numbering
@@ -24,30 +24,29 @@
  *   6. esp        sequence number, padding; encryption and ICV
  *   7. outer      where to, from which socket
  *
- * PPP frames of the control plane enter at route and skip what is for user data; its L2TP messages have no session and skip what is
- * for sessions. L2TP in clear has no SA and skips ESP.
+ * PPP frames of the control plane enter at route and skip what is for user data; its L2TP messages have no session and skip
+ * what is for sessions. L2TP in clear has no SA and skips ESP.
  */
 #include "stages.h"
 #include "tables.h"
 
 static hr_stage *const decap[] = {
-	hr_outer_strip,
-	hr_esp_lookup, hr_esp_decrypt, hr_esp_accept,
-	hr_outer_follow,
-	hr_udp_strip,
-	hr_l2tp_strip, hr_l2tp_session,
-	hr_ppp_outer, hr_mppe_decrypt, hr_ppp_inner,
-	hr_ip_inbound,
+    hr_outer_strip,				     /* outer.c */
+    hr_esp_lookup,   hr_esp_decrypt,  hr_esp_accept, /* esp.c */
+    hr_outer_follow,				     /* outer.c */
+    hr_udp_strip,				     /* udp.c */
+    hr_l2tp_strip,   hr_l2tp_session,		     /* l2tp.c */
+    hr_ppp_outer,    hr_mppe_decrypt, hr_ppp_inner,  /* ppp.c, mppe.c */
+    hr_ip_inbound,				     /* ip.c */
 };
 
 static hr_stage *const encap[] = {
-	hr_ip_check,
-	hr_route,
-	hr_ip_outbound,
-	hr_ppp_frame, hr_mppe_encrypt,
-	hr_l2tp_frame, hr_udp_frame,
-	hr_esp_number, hr_esp_encrypt,
-	hr_outer_address,
+    hr_ip_check,      hr_route,	       hr_ip_outbound, /* ip.c, route.c */
+    hr_ppp_frame,     hr_mppe_encrypt,		       /* ppp.c, mppe.c */
+    hr_l2tp_frame,				       /* l2tp.c */
+    hr_udp_frame,				       /* udp.c */
+    hr_esp_number,    hr_esp_encrypt,		       /* esp.c */
+    hr_outer_address,				       /* outer.c */
 };
 
 enum {

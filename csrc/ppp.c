@@ -7,20 +7,16 @@
  *  +---------------+---------------+-------------------------------+-------------
  *   left out with ACFC              one octet with PFC (its high octet is 0)
  *
- * Both short forms are taken at any time, whatever was negotiated: they cannot be mistaken for anything else. An address without
- * its control, and the protocols of Van Jacobson compression, are forms that are never negotiated. Numbers that are no protocol at
- * all go to the control plane like every unknown one (RFC 1661 section 2).
+ * Both short forms are taken at any time, whatever was negotiated: they cannot be mistaken for anything else. An address
+ * without its control, and the protocols of Van Jacobson compression, are forms that are never negotiated. Numbers that are no
+ * protocol at all go to the control plane like every unknown one (RFC 1661 section 2).
  */
 #include "ppp.h"
 
 #include "stages.h"
 #include "tables.h"
 
-enum {
-	VJ_COMPRESSED = 0x002d,
-	VJ_UNCOMPRESSED = 0x002f,
-	LCP = 0xc021
-};
+enum { VJ_COMPRESSED = 0x002d, VJ_UNCOMPRESSED = 0x002f, LCP = 0xc021 };
 
 /* --- decap --- */
 
@@ -66,8 +62,8 @@ void hr_ppp_outer(struct hr_work *work)
 	}
 }
 
-/* For the control plane: the frame from its protocol field on, in full form. What stood in front of the information field was at
- * least an L2TP header, so there is a place for it. */
+/* For the control plane: the frame from its protocol field on, in full form. What stood in front of the information field was
+ * at least an L2TP header, so there is a place for it. */
 static void hand_up(struct hr_work *work, struct hr_desc *d, uint32_t i)
 {
 	hr_put16(hr_push(work, i, 2), d->ppp_proto);
@@ -75,8 +71,8 @@ static void hand_up(struct hr_work *work, struct hr_desc *d, uint32_t i)
 	hr_end(work, d, HR_EXC_PPP);
 }
 
-/* User data passes if its network protocol is open, and if it was encrypted where it has to be: always with the policy "required",
- * and once the peer's direction of MPPE is open also with "when open". */
+/* User data passes if its network protocol is open, and if it was encrypted where it has to be: always with the policy
+ * "required", and once the peer's direction of MPPE is open also with "when open". */
 static enum hr_status check_user_data(const struct hr_session *session, const struct hr_plan *plan, const struct hr_desc *d)
 {
 	if (d->ppp_proto == HR_PPP_IPV4 ? !plan->open4 : !plan->open6)
@@ -89,8 +85,8 @@ static enum hr_status check_user_data(const struct hr_session *session, const st
 	return HR_PENDING;
 }
 
-/* A frame that came out of MPPE has another protocol field inside. Whatever it says there goes up if it is not user data: garbage
- * is how the control plane learns that the keys differ. */
+/* A frame that came out of MPPE has another protocol field inside. Whatever it says there goes up if it is not user data:
+ * garbage is how the control plane learns that the keys differ. */
 void hr_ppp_inner(struct hr_work *work)
 {
 	const struct hr_list alive = hr_alive(work);
@@ -119,8 +115,9 @@ void hr_ppp_inner(struct hr_work *work)
 
 /* --- encap --- */
 
-/* A frame of the control plane brings its protocol along. LCP always has the full form, so that it is understood when both sides
- * begin anew (RFC 1661 section 6.6). Of what MPPE will encrypt, the protocol goes inside; mppe.c writes the frame around it. */
+/* A frame of the control plane brings its protocol along. LCP always has the full form, so that it is understood when both
+ * sides begin anew (RFC 1661 section 6.6). Of what MPPE will encrypt, the protocol goes inside; mppe.c writes the frame around
+ * it. */
 void hr_ppp_frame(struct hr_work *work)
 {
 	const struct hr_list alive = hr_alive(work);

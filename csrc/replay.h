@@ -2,14 +2,15 @@
  *
  * replay.h: the anti-replay window of an inbound SA (RFC 4303 section 3.4.3 and appendix A, bitmap as in RFC 6479).
  *
- * The bitmap is a ring of 64-bit words: the bit of a number is always in the same place, so moving the window forward clears whole
- * words and shifts nothing. The ring has at least one word more than the window, so the word being entered never holds numbers that
- * are still inside. It begins exactly `window` numbers wide: with 64, the number 63 behind the top is inside and 64 behind is not.
+ * The bitmap is a ring of 64-bit words: the bit of a number is always in the same place, so moving the window forward clears
+ * whole words and shifts nothing. The ring has at least one word more than the window, so the word being entered never holds
+ * numbers that are still inside. It begins exactly `window` numbers wide: with 64, the number 63 behind the top is inside and
+ * 64 behind is not.
  *
- * Order, when two threads meet on one SA: hr_replay_seen() takes no lock and may miss what another thread accepts at this moment.
- * It only saves work on packets that are surely late; nothing is decided by it. After the ICV has verified, hr_replay_accept()
- * tests and marks in one step under the SA's lock. So of two copies of one packet, in one batch or in two threads, exactly one
- * gets through, and a packet that does not verify never moves anything.
+ * Order, when two threads meet on one SA: hr_replay_seen() takes no lock and may miss what another thread accepts at this
+ * moment. It only saves work on packets that are surely late; nothing is decided by it. After the ICV has verified,
+ * hr_replay_accept() tests and marks in one step under the SA's lock. So of two copies of one packet, in one batch or in two
+ * threads, exactly one gets through, and a packet that does not verify never moves anything.
  */
 #ifndef HEADRACE_REPLAY_H
 #define HEADRACE_REPLAY_H
@@ -19,15 +20,12 @@
 
 #include "batch.h"
 
-enum {
-	HR_REPLAY_MIN = 32,
-	HR_REPLAY_MAX = 4096
-};
+enum { HR_REPLAY_MIN = 32, HR_REPLAY_MAX = 4096 };
 
 struct hr_replay {
 	_Atomic uint64_t top; /* highest number accepted */
 	uint32_t window;
-	uint32_t mask;	      /* words of the ring - 1 */
+	uint32_t mask; /* words of the ring - 1 */
 	_Atomic uint64_t *ring;
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * route.c: everything that an outgoing packet needs is found here, before anything is drawn or written for it: session, peer, SA, and
- * room for all headers and trailers. What passes this stage uses up numbers and keys only if it is really sent, or nearly so.
+ * route.c: everything that an outgoing packet needs is found here, before anything is drawn or written for it: session, peer,
+ * SA, and room for all headers and trailers. What passes this stage uses up numbers and keys only if it is really sent, or
+ * nearly so.
  */
 #include "esp.h"
 #include "ppp.h"
@@ -25,7 +26,7 @@ static enum hr_status find_session(struct hr_work *work, struct hr_desc *d, uint
 	struct hr_dp *const dp = work->dp;
 	const int by_address = d->kind == HR_KIND_IP && d->session == HR_NONE;
 	struct hr_session *const session =
-		by_address ? route(dp, work->packet[i].data, d->ppp_proto) : hr_pool_get(&dp->sessions, d->session);
+	    by_address ? route(dp, work->packet[i].data, d->ppp_proto) : hr_pool_get(&dp->sessions, d->session);
 
 	if (session == NULL)
 		return by_address ? HR_DROP_NO_ROUTE : HR_DROP_L2TP_SESSION;

@@ -31,7 +31,7 @@ hr_stage hr_l2tp_frame;
 /* ppp.c */
 hr_stage hr_ppp_outer; /* address and control, protocol */
 hr_stage hr_ppp_inner; /* user data or a frame for the control plane */
-hr_stage hr_ppp_frame; /* protocol, address and control; what will be encrypted only gets the protocol that is encrypted with it */
+hr_stage hr_ppp_frame; /* protocol, address and control; of what will be encrypted only the protocol inside */
 
 /* ip.c: the inner packet */
 hr_stage hr_ip_check;

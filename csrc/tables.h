@@ -2,10 +2,11 @@
  *
  * tables.h: the records behind the border's indices, and how the stages find them.
  *
- * Every record is two: what was configured (kept for export, or behind the border) and what the loop needs, prepared and laid out by
- * cache line. The first lines are only read by the loop; what it writes has lines of its own. The stages reach records without a
- * lock, through the maps and pools below, and may use what they found until they leave (grace.h). Changes are serialised by
- * hr_dp.lock. A session's plan is replaced as a whole, so a stage sees the old configuration or the new one, never a mixture.
+ * Every record is two: what was configured (kept for export, or behind the border) and what the loop needs, prepared and laid
+ * out by cache line. The first lines are only read by the loop; what it writes has lines of its own. The stages reach records
+ * without a lock, through the maps and pools below, and may use what they found until they leave (grace.h). Changes are
+ * serialised by hr_dp.lock. A session's plan is replaced as a whole, so a stage sees the old configuration or the new one,
+ * never a mixture.
  */
 #ifndef HEADRACE_TABLES_H
 #define HEADRACE_TABLES_H
@@ -40,7 +41,7 @@ enum hr_trait {
 	HR_TRAIT_UDP_ENCAP = 1 << 8, /* the low octet is the listener */
 	HR_TRAIT_FOLLOW = 1 << 9,
 	HR_TRAIT_CLEAR = 1 << 10,
-	HR_TRAIT_V6 = 1 << 11	     /* and the port the selectors name from bit 16 on */
+	HR_TRAIT_V6 = 1 << 11 /* and the port the selectors name from bit 16 on */
 };
 
 struct hr_peer {
@@ -66,8 +67,8 @@ struct hr_sa {
 	uint8_t esn;
 	uint8_t spare[2];
 	struct hr_peer *peer;
-	uint64_t seq_last; /* the highest number that may be used */
-	uint64_t seq_soft; /* from here on a new SA is asked for */
+	uint64_t seq_last;   /* the highest number that may be used */
+	uint64_t seq_soft;   /* from here on a new SA is asked for */
 	uint64_t hard_bytes; /* UINT64_MAX = none; the same below */
 	uint64_t soft_bytes;
 	uint64_t soft_packets;
@@ -155,7 +156,7 @@ struct hr_flow {
 struct hr_session {
 	_Alignas(64) uint32_t index;
 	uint32_t serial;
-	uint32_t ids; /* local tunnel << 16 | local session */
+	uint32_t ids;		     /* local tunnel << 16 | local session */
 	_Atomic uint32_t mppe_reset; /* an event waits */
 	struct hr_peer *peer;
 	_Atomic(const struct hr_plan *) plan;
@@ -215,11 +216,11 @@ struct hr_locals {
 struct hr_dp {
 	struct hr_grace grace;
 
-	struct hr_map spi;	/* inbound SAs */
-	struct hr_map ids;	/* local tunnel and session id -> session */
-	struct hr_map clear;	/* outer address and port -> peer without IPsec */
-	struct hr_map route4;	/* inner address -> session */
-	struct hr_map route6;	/* inner prefix -> session */
+	struct hr_map spi;		    /* inbound SAs */
+	struct hr_map ids;		    /* local tunnel and session id -> session */
+	struct hr_map clear;		    /* outer address and port -> peer without IPsec */
+	struct hr_map route4;		    /* inner address -> session */
+	struct hr_map route6;		    /* inner prefix -> session */
 	_Atomic uint64_t route6_lengths[3]; /* bit n: there is a route with n bits of prefix */
 	_Atomic(struct hr_session *) default_route;
 	_Atomic(const struct hr_locals *) locals;

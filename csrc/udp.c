@@ -8,18 +8,15 @@
  *  |  length, header included      |  checksum, 0 = none           |
  *  +-------------------------------+-------------------------------+
  *
- * The checksum is not looked at: a NAT on the way changed the addresses that it covers, and ESP has vouched for every octet (RFC
- * 3948 section 3.1.2). Over IPv4 it is sent as 0. Over IPv6 many hosts refuse a checksum of 0 (RFC 8200 section 8.1), so it is
- * computed where both outer addresses are known.
+ * The checksum is not looked at: a NAT on the way changed the addresses that it covers, and ESP has vouched for every octet
+ * (RFC 3948 section 3.1.2). Over IPv4 it is sent as 0. Over IPv6 many hosts refuse a checksum of 0 (RFC 8200 section 8.1), so
+ * it is computed where both outer addresses are known.
  */
 #include "gso.h"
 #include "stages.h"
 #include "tables.h"
 
-enum {
-	HEADER = 8,
-	PROTOCOL = 17
-};
+enum { HEADER = 8, PROTOCOL = 17 };
 
 void hr_udp_strip(struct hr_work *work)
 {
@@ -55,7 +52,7 @@ void hr_udp_strip(struct hr_work *work)
 static void checksum6(const struct hr_work *work, const struct hr_peer *peer, uint8_t *p, uint32_t len)
 {
 	const struct hr_endpoint *const local =
-		&atomic_load(&work->dp->locals)->listener[atomic_load_explicit(&peer->traits, memory_order_relaxed) & 0xff];
+	    &atomic_load(&work->dp->locals)->listener[atomic_load_explicit(&peer->traits, memory_order_relaxed) & 0xff];
 	struct hr_endpoint remote;
 	uint8_t lengths[8] = {0};
 

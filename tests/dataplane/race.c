@@ -33,7 +33,8 @@ static uint32_t peer;
 
 static void ip_packet(uint8_t *p, uint32_t len, uint8_t session)
 {
-	const uint8_t head[20] = {0x45, 0, (uint8_t)(len >> 8), (uint8_t)len, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 10, 0, 0, session};
+	const uint8_t head[20] = {
+	    0x45, 0, (uint8_t)(len >> 8), (uint8_t)len, 0, 0, 0, 0, 64, 17, 0, 0, 192, 0, 2, 1, 10, 0, 0, session};
 
 	memset(p, 0x5a, len);
 	memcpy(p, head, sizeof head);
@@ -76,8 +77,13 @@ static void *traffic(void *argument)
 
 static uint32_t add_sa(uint32_t spi, uint8_t outbound)
 {
-	struct hr_sa_config config = {.spi = spi, .peer = peer, .outbound = outbound, .cipher = HR_CIPHER_AES_GCM16,
-				      .replay_window = 4096, .enc_key_len = 20, .soft_packets = 100};
+	struct hr_sa_config config = {.spi = spi,
+				      .peer = peer,
+				      .outbound = outbound,
+				      .cipher = HR_CIPHER_AES_GCM16,
+				      .replay_window = 4096,
+				      .enc_key_len = 20,
+				      .soft_packets = 100};
 	uint32_t index;
 
 	memset(config.enc_key, (int)spi, 20);
@@ -87,9 +93,16 @@ static uint32_t add_sa(uint32_t spi, uint8_t outbound)
 
 static struct hr_session_config session_config(uint16_t number)
 {
-	struct hr_session_config config = {.peer = peer, .local_tunnel = 1, .local_session = number, .remote_tunnel = 1,
-					   .remote_session = number, .l2tp_local_port = 1701, .l2tp_remote_port = 1701, .lns = 1,
-					   .mppe_policy = HR_MPPE_WHEN_OPEN, .open4 = 1};
+	struct hr_session_config config = {.peer = peer,
+					   .local_tunnel = 1,
+					   .local_session = number,
+					   .remote_tunnel = 1,
+					   .remote_session = number,
+					   .l2tp_local_port = 1701,
+					   .l2tp_remote_port = 1701,
+					   .lns = 1,
+					   .mppe_policy = HR_MPPE_WHEN_OPEN,
+					   .open4 = 1};
 
 	if (number == 1) { /* found by its address; it takes no packet from elsewhere */
 		config.own4[0] = 10;
@@ -169,7 +182,8 @@ static void change_tables(double seconds)
 int main(int argc, char **argv)
 {
 	const struct hr_dp_config config = {.max_peers = 4, .max_sas = 16, .max_sessions = 16};
-	const struct hr_peer_config peer_config = {.remote = {{198, 51, 100, 1}, 4, 0, 4500}, .udp_encap = 1, .follow = 1, .l2tp_port = 1701};
+	const struct hr_peer_config peer_config = {
+	    .remote = {{198, 51, 100, 1}, 4, 0, 4500}, .udp_encap = 1, .follow = 1, .l2tp_port = 1701};
 	pthread_t thread[READERS];
 
 	MUST(hr_init());

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * plane.h: what the fuzz targets of the pipeline share: a small data plane, and slots with poisoned ground between them, so that the
- * address sanitizer sees every octet that is read or written outside of a packet's own.
+ * plane.h: what the fuzz targets of the pipeline share: a small data plane, and slots with poisoned ground between them, so
+ * that the address sanitizer sees every octet that is read or written outside of a packet's own.
  */
 #ifndef HEADRACE_TESTS_FUZZ_PLANE_H
 #define HEADRACE_TESTS_FUZZ_PLANE_H
@@ -94,10 +94,19 @@ static void plane_open(struct plane *p)
 		CHECK(hr_peer_add(p->dp, &peer, &p->peer[n]) == 0);
 	}
 	for (uint32_t n = 0; n < 4; n++) {
-		struct hr_session_config session = {.peer = p->peer[n != 0], .local_tunnel = 1, .local_session = (uint16_t)(n + 1),
-						    .remote_tunnel = 1, .remote_session = (uint16_t)(n + 1), .l2tp_local_port = 1701,
-						    .l2tp_remote_port = 1701, .lns = 1, .mppe_policy = HR_MPPE_WHEN_OPEN,
-						    .open4 = 1, .open6 = 1, .mss4 = 1300, .mss6 = 1280};
+		struct hr_session_config session = {.peer = p->peer[n != 0],
+						    .local_tunnel = 1,
+						    .local_session = (uint16_t)(n + 1),
+						    .remote_tunnel = 1,
+						    .remote_session = (uint16_t)(n + 1),
+						    .l2tp_local_port = 1701,
+						    .l2tp_remote_port = 1701,
+						    .lns = 1,
+						    .mppe_policy = HR_MPPE_WHEN_OPEN,
+						    .open4 = 1,
+						    .open6 = 1,
+						    .mss4 = 1300,
+						    .mss6 = 1280};
 		struct hr_mppe_config mppe = {.bits = 128, .stateless = n == 2};
 
 		session.own4[0] = 10;
@@ -110,9 +119,12 @@ static void plane_open(struct plane *p)
 			mppe.outbound = 1;
 			CHECK(hr_session_mppe(p->dp, p->session[n], &mppe) == 0);
 		}
-		struct hr_sa_config sa = {.spi = 0x1000 + n, .peer = p->peer[n != 0], .cipher = cipher[n],
+		struct hr_sa_config sa = {.spi = 0x1000 + n,
+					  .peer = p->peer[n != 0],
+					  .cipher = cipher[n],
 					  .auth = cipher[n] == HR_CIPHER_AES_GCM16 ? HR_AUTH_NONE : HR_AUTH_HMAC_SHA1_96,
-					  .replay_window = 64, .enc_key_len = key_len[n]};
+					  .replay_window = 64,
+					  .enc_key_len = key_len[n]};
 		sa.auth_key_len = sa.auth == HR_AUTH_NONE ? 0 : 20;
 		p->in[n] = sa;
 		CHECK(hr_sa_add(p->dp, &sa, &index) == 0);
@@ -129,14 +141,16 @@ static void plane_close(struct plane *p)
 		CHECK(hr_peer_remove(p->dp, p->peer[n]) == 0);
 }
 
-/* What the peer would send through one of its SAs: header and ICV around `text`, which is brought to a whole block by cutting. */
+/* What the peer would send through one of its SAs: header and ICV around `text`, which is brought to a whole block by cutting.
+ */
 static size_t seal(const struct hr_sa_config *sa, uint32_t seq, const uint8_t *text, size_t len, uint8_t *out)
 {
 	_Alignas(64) static struct hr_esp_key key;
 
-	CHECK(hr_esp_key_init(&key, sa->cipher, sa->auth, 0, sa->enc_key, sa->enc_key_len, sa->auth_key, sa->auth_key_len, 1) == 0);
+	CHECK(hr_esp_key_init(&key, sa->cipher, sa->auth, 0, sa->enc_key, sa->enc_key_len, sa->auth_key, sa->auth_key_len, 1) ==
+	      0);
 	const uint8_t head[8] = {(uint8_t)(sa->spi >> 24), (uint8_t)(sa->spi >> 16), (uint8_t)(sa->spi >> 8), (uint8_t)sa->spi,
-				 (uint8_t)(seq >> 24), (uint8_t)(seq >> 16), (uint8_t)(seq >> 8), (uint8_t)seq};
+				 (uint8_t)(seq >> 24),	   (uint8_t)(seq >> 16),     (uint8_t)(seq >> 8),     (uint8_t)seq};
 	len -= len % key.block;
 	memcpy(out, head, 8);
 	memcpy(out + 8 + key.iv_len, text, len);
