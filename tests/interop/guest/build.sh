@@ -20,7 +20,7 @@ fi
 echo "guest: kernel"
 rm -rf kernel && mkdir kernel
 package=$(apt-cache depends linux-image-amd64 | awk '/Depends: linux-image-[0-9]/ {print $2; exit}')
-(cd kernel && apt-get download -qq "$package" >/dev/null && dpkg -x ./*.deb tree)
+(cd kernel && apt-get -o APT::Sandbox::User=root download -qq "$package" >/dev/null && dpkg -x ./*.deb tree)
 cp kernel/tree/boot/vmlinuz-* vmlinuz
 version=$(basename kernel/tree/lib/modules/*)
 
