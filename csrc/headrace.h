@@ -56,7 +56,7 @@ enum hr_status {
 	/* for the control plane */
 	HR_EXC_IKE = 2,	  /* ISAKMP from UDP 4500, non-ESP marker taken off */
 	HR_EXC_L2TP = 3,  /* L2TP control message that came through the SA of desc.peer (or in clear, if its peer allows) */
-	HR_EXC_PPP = 4,	  /* PPP frame that is not user data: desc.session, desc.ppp_proto */
+	HR_EXC_PPP = 4,	  /* PPP frame other than IP to be forwarded: desc.session, desc.ppp_proto */
 	HR_EXC_MOVED = 5, /* the peer's outer address changed, proven by ICV and replay check; no payload */
 	HR_EXC_SOFT_LIMIT = 6, /* the SA reached its soft volume or sequence limit; once per SA; no payload */
 	HR_EXC_MPPE_RESET = 7, /* stateful MPPE lost its place: a CCP Reset-Request is due; no payload */
@@ -123,8 +123,9 @@ enum hr_status {
 enum hr_kind {
 	HR_KIND_NONE = 0,
 	/* into encap, out of decap */
-	HR_KIND_IP = 1,	  /* an IPv4 or IPv6 packet. encap: session HR_NONE means route by destination */
-	HR_KIND_PPP = 2,  /* a PPP frame from its protocol field on (no ff 03) for desc.session, sent as it is, never MPPE */
+	HR_KIND_IP = 1, /* an IPv4 or IPv6 packet. encap: session HR_NONE means route by destination */
+	HR_KIND_PPP =
+	    2, /* a PPP frame from its protocol field on (no ff 03) for desc.session; MPPE only for protocols 21 to fa */
 	HR_KIND_L2TP = 3, /* an L2TP control message for desc.peer; ports in desc.l2tp_ports */
 	/* into decap */
 	HR_KIND_UDP4500 = 8,  /* payload of a datagram from UDP 4500 */

@@ -16,7 +16,7 @@
 #include "stages.h"
 #include "tables.h"
 
-enum { VJ_COMPRESSED = 0x002d, VJ_UNCOMPRESSED = 0x002f, LCP = 0xc021 };
+enum { VJ_COMPRESSED = 0x002d, VJ_UNCOMPRESSED = 0x002f, LCP = 0xc021, DESTINATION6 = 24 };
 
 /* --- decap --- */
 
@@ -85,6 +85,17 @@ static enum hr_status check_user_data(const struct hr_session *session, const st
 	return HR_PENDING;
 }
 
+/* IPv6 that stays on its link (RFC 4007: fe80::/10, ff01::/16, ff02::/16) is between the two ends of it: router and neighbour
+ * discovery, DHCPv6. The gateway's end of every session is in the control plane, no packet of these is ever routed. */
+static int stays_on_link(const struct hr_packet *packet)
+{
+	const uint8_t *const to = packet->data + DESTINATION6;
+
+	if (packet->len < DESTINATION6 + 16)
+		return 0;
+	return (to[0] == 0xff && (to[1] & 15) <= 2) || (to[0] == 0xfe && (to[1] & 0xc0) == 0x80);
+}
+
 /* A frame that came out of MPPE has another protocol field inside. Whatever it says there goes up if it is not user data:
  * garbage is how the control plane learns that the keys differ. */
 void hr_ppp_inner(struct hr_work *work)
@@ -110,6 +121,8 @@ void hr_ppp_inner(struct hr_work *work)
 		const enum hr_status status = check_user_data(work->packet[i].session, work->packet[i].plan, d);
 		if (status != HR_PENDING)
 			hr_end(work, d, status);
+		else if (d->ppp_proto == HR_PPP_IPV6 && stays_on_link(&work->packet[i]))
+			hand_up(work, d, i);
 	}
 }
 

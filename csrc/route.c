@@ -5,6 +5,7 @@
  * nearly so.
  */
 #include "esp.h"
+#include "mppe.h"
 #include "ppp.h"
 #include "stages.h"
 #include "tables.h"
@@ -39,20 +40,26 @@ static enum hr_status find_session(struct hr_work *work, struct hr_desc *d, uint
 	return HR_PENDING;
 }
 
-/* A frame of the control plane. User data that has to be encrypted does not go this way. */
-static enum hr_status check_frame(const struct hr_work *work, struct hr_desc *d, uint32_t i)
+/* A frame of the control plane. Network protocols that it carries itself (IPX, bridged Ethernet, link-local IPv6) are encrypted
+ * where IP packets are; control protocols never (RFC 3078 section 3.1). */
+static enum hr_status check_frame(struct hr_work *work, struct hr_desc *d, uint32_t i)
 {
 	const struct hr_plan *const plan = work->packet[i].plan;
 	const uint8_t *const p = work->packet[i].data;
+	uint32_t largest = plan->mru;
 
 	if (work->packet[i].len < 2)
 		return HR_DROP_PPP_SHORT;
 	d->ppp_proto = p[0] & 1 ? p[0] : hr_get16(p);
-	if (work->packet[i].len - 2 > plan->mru)
-		return HR_DROP_PPP_MRU;
-	if (plan->policy == HR_MPPE_REQUIRED && d->ppp_proto >= HR_PPP_ENCRYPTED_FIRST && d->ppp_proto <= HR_PPP_ENCRYPTED_LAST)
-		return HR_DROP_MPPE_CLEARTEXT;
-	return HR_PENDING;
+	if (d->ppp_proto >= HR_PPP_ENCRYPTED_FIRST && d->ppp_proto <= HR_PPP_ENCRYPTED_LAST) {
+		const int encrypt = hr_mppe_wanted(work->packet[i].session, plan);
+		if (encrypt < 0)
+			return HR_DROP_MPPE_NOT_OPEN;
+		largest -= encrypt ? 4u : 0u; /* MPPE's header and the protocol inside count as information */
+		work->packet[i].encrypt = (uint8_t)encrypt;
+		work->encrypted += (uint32_t)encrypt;
+	}
+	return work->packet[i].len - 2 > largest ? HR_DROP_PPP_MRU : HR_PENDING;
 }
 
 /* What the peer needs around the packet. */

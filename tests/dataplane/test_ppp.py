@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.dataplane.world import ip4, ip4_out, world
+from tests.dataplane.world import OWN6, World, ip4, ip4_out, world
 from tests.oracle import ip, l2tp
 
 from headrace.dataplane.native import NONE, lib
@@ -116,5 +116,36 @@ def test_control_frames_are_sent_before_anything_is_open() -> None:
 def test_user_data_does_not_pass_encryption_by_as_a_frame() -> None:
     with world(mppe_policy=MppePolicy.REQUIRED) as w:
         for frame in (b"\x00\x21" + ip4(), b"\x21" + ip4(), b"\x00\xfa"):
-            assert w.encap([frame], lib.HR_KIND_PPP)[0][0] == "drop_mppe_cleartext"
+            assert w.encap([frame], lib.HR_KIND_PPP)[0][0] == "drop_mppe_not_open"
         assert w.encap([LCP], lib.HR_KIND_PPP)[0][0] == "ok"
+
+
+def test_a_network_protocol_of_the_control_plane_is_encrypted_as_ip_is() -> None:
+    ipx = b"\x00\x2b" + bytes(range(30))
+    with world(mppe_policy=MppePolicy.WHEN_OPEN, send_mru=100) as w:
+        assert w.unwrap(w.encap([ipx], lib.HR_KIND_PPP)[0][1]) == l2tp.ppp(0x2B, ipx[2:])
+        w.open_mppe()
+        encrypted, control = (w.unwrap(packet) for _, packet in w.encap([ipx, LCP], lib.HR_KIND_PPP))
+        assert encrypted.startswith(b"\xff\x03\x00\xfd")
+        assert ipx[2:] not in encrypted
+        assert len(encrypted) == 2 + 2 + 2 + len(ipx)
+        assert control == b"\xff\x03" + LCP
+        sizes = [w.encap([b"\x00\x2b" + bytes(size)], lib.HR_KIND_PPP)[0][0] for size in (96, 97)]
+        assert sizes == ["ok", "drop_ppp_mru"]
+
+
+def wire6(w: World, packet: bytes) -> bytes:
+    return w.theirs.seal(w.frame_in(l2tp.ppp(0x57, packet)))
+
+
+def test_ipv6_that_stays_on_its_link_is_for_the_control_plane() -> None:
+    with world() as w:
+        for to in ("ff02::1", "ff02::1:2", "ff01::1", "fe80::1", "febf::9"):
+            packet = ip.ip6(b"RS", "fe80::2", to)
+            assert w.decap1(wire6(w, packet))[:2] == ("exc_ppp", b"\x00\x57" + packet), to
+        packet = ip.ip6(b"on", str(OWN6[5]), "ff05::2")
+        assert w.decap1(wire6(w, packet))[:2] == ("ok", packet)
+        assert w.decap1(wire6(w, ip.ip6(b"a", "fe80::2", "2001:db8::1")))[0] == "drop_spoofed_source"
+        assert w.decap1(wire6(w, packet[:39]))[0] == "drop_ip_malformed"
+    with world(open6=False) as w:
+        assert w.decap1(wire6(w, ip.ip6(b"RS", "fe80::2", "ff02::1")))[0] == "drop_ppp_not_open"

@@ -130,7 +130,7 @@ class Outgoing:
 
     @classmethod
     def ppp(cls, session: int, data: bytes) -> Outgoing:
-        """A PPP frame, from its protocol field on, through a session. Never encrypted by MPPE."""
+        """A PPP frame, from its protocol field on, through a session. Network protocols (0021 to 00fa) are encrypted as IP packets are."""
         return cls(lib.HR_KIND_PPP, data, session=session)
 
     @classmethod
