@@ -55,5 +55,8 @@ fuzz: .venv/.dev ## libFuzzer on the data plane's parsers (FUZZ_SECONDS each, 60
 lib: ## libheadrace.a for C programs, in build/
 	@python3 build.py --static build
 
+docs: .venv/.built ## docs/errors/ out of the table of failures
+	@$(PY) tools/error_pages.py
+
 clean: ## everything that was built
 	@rm -rf .venv build dist .cache src/headrace/dataplane/_native*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from headrace import errors
 from headrace.errors import Slug
 from headrace.model import Rung
 
+ADD = "src/headrace/errors.toml is the one place: [reason.SLUG] with ras, name, rung, title, meaning, causes, detect, remedy_*"
+
 
 def test_table_and_enum_agree() -> None:
-    assert set(errors.table()) == {str(slug) for slug in Slug}
+    records, slugs = set(errors.table()), {str(slug) for slug in Slug}
+    assert not slugs - records, f"no record for {', '.join(sorted(slugs - records))}: {ADD}; then `make docs`"
+    assert not records - slugs, f"errors.Slug lacks {', '.join(sorted(records - slugs))}"
 
 
 @pytest.mark.parametrize("slug", list(Slug))
@@ -19,8 +26,8 @@ def test_record_is_complete(slug: Slug) -> None:
     assert Rung(record.rung)
     assert record.name.isupper()
     assert record.causes
-    for text in (record.title, record.meaning, record.remedy_client, record.remedy_gateway, *record.causes):
-        assert text
+    for text in (record.title, record.meaning, record.detect, record.remedy_client, record.remedy_gateway, *record.causes):
+        assert text, f"{slug}: {ADD}"
         assert "\n" not in text
         assert text == text.strip()
     assert not record.remedy_gateway.endswith(".")
@@ -58,3 +65,36 @@ def test_unknown_number(ras: int) -> None:
 def test_unknown_slug() -> None:
     with pytest.raises(KeyError):
         errors.explain("no-such-reason")
+
+
+def test_pages_are_those_of_the_table() -> None:
+    from tools import error_pages
+
+    assert {path.name for path in error_pages.PAGES.iterdir()} == set(error_pages.pages()), "run `make docs`"
+    for name, text in error_pages.pages().items():
+        assert (error_pages.PAGES / name).read_text("utf-8") == text, f"docs/errors/{name} is out of date: run `make docs`"
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    from tools import error_pages
+
+    made = error_pages.pages()
+    for text in made.values():
+        for page, anchor in re.findall(r"\]\(([\w.-]+\.md)(?:#([\w-]+))?\)", text):
+            assert page in made
+            assert not anchor or f"## {anchor}\n" in made[page]
+
+
+def test_ike_states_show_as_known_numbers() -> None:
+    assert len(errors.ike_statuses()) > 40
+    for state in errors.ike_statuses().values():
+        assert state.name.isupper()
+        for ras in state.shows:
+            assert errors.number(ras).name
+
+
+def test_nobody_else_has_a_table_of_numbers() -> None:
+    # A number in the source that is no key of this table would be a second table.
+    source = Path(errors.__file__).parent
+    owners = {path.name for path in source.rglob("*.toml") if "[reason." in path.read_text("utf-8")}
+    assert owners == {"errors.toml"}

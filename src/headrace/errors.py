@@ -143,6 +143,8 @@ class Explanation:
     causes: tuple[str, ...]
     remedy_client: str
     remedy_gateway: str
+    detect: str = ""
+    """How it is told apart from its neighbours: what the gateway sees, what the client sees."""
 
 
 @cache
@@ -191,3 +193,25 @@ def number(ras: int) -> NumberRecord:
         if family["from"] <= ras <= family["to"]:
             return NumberRecord(ras=ras, name="", rung=0, title=family["title"], reasons=reasons)
     raise KeyError(ras)
+
+
+def numbers() -> tuple[NumberRecord, ...]:
+    """Every Windows number of which more is known than its family, in order."""
+    return tuple(number(int(ras)) for ras in sorted(_raw()["number"], key=int))
+
+
+@dataclass(frozen=True, slots=True)
+class IkeStatus:
+    """One of Windows' finer IKE states, which its event log and Oakley log have behind the number on the screen."""
+
+    status: int
+    name: str
+    """Constant of winerror.h without ``ERROR_IPSEC_IKE_``."""
+    shows: tuple[int, ...]
+    """The RAS numbers as which it appears."""
+
+
+@cache
+def ike_statuses() -> dict[int, IkeStatus]:
+    """All of them by their number."""
+    return {int(n): IkeStatus(int(n), row["name"], tuple(row["shows"])) for n, row in _raw()["status"].items()}
