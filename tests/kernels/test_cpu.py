@@ -77,7 +77,7 @@ def test_the_environment_forces_a_level() -> None:
     assert in_process("") == ["0", levels()[-1], "0"]
 
 
-def test_an_unknown_level_in_the_environment_is_an_error_not_a_guess() -> None:
+def test_n088_an_unknown_level_in_the_environment_is_an_error_not_a_guess() -> None:
     error = str(lib.HR_E_UNSUPPORTED)
     first, _, second = in_process("fastest")
     assert (first, second) == (error, error)

@@ -52,6 +52,9 @@ _NOTIFY_OF: Final = {
     Slug.CERT_MALFORMED: NotifyType.INVALID_CERT_ENCODING,
 }
 
+NAMES_SHOWN: Final = 3
+"""Authorities that a message for a person names."""
+
 
 def method_of(key: PrivateKey) -> AuthMethod | None:
     """The authentication method that a key serves, ``None`` for a curve that RFC 4754 does not have."""
@@ -109,7 +112,9 @@ class CertAuthenticator:
         signature = chain.one(PayloadType.SIGNATURE, Signature).data
         certificates = collect(chain)
         if not certificates:
-            detail = "the peer sent no certificate: it has none, or none from an authority that we asked for"
+            detail = (
+                f"the peer sent no certificate: it has none, or none of an authority that we asked for ({self._asked_for()})"
+            )
             raise Refuse(NotifyType.INVALID_CERTIFICATE, Slug.CERT_NONE, detail)
         try:
             key = self._verifier.verify(certificates, self._names)
@@ -122,6 +127,12 @@ class CertAuthenticator:
             shown = subject_text(certificate) if identity.type == IdType.DER_ASN1_DN else str(identity)
         verify(key, self.method, signature, value)
         return shown
+
+    def _asked_for(self) -> str:
+        names = [printable(x509.Name.from_bytes(der).rfc4514_string().encode()) for der in self._verifier.authorities()]
+        shown = [f"'{name}'" for name in names[:NAMES_SHOWN]]
+        more = len(names) - len(shown)
+        return ", ".join([*shown, *([f"and {more} more"] if more else [])]) or "any"
 
 
 _UNREADABLE: Final = (
