@@ -67,6 +67,7 @@ def scenario(lab: Lab, request: pytest.FixtureRequest) -> Iterator[Scenario]:
         request.config.stash[ROWS].setdefault(request.node.nodeid, {})["note"] = made.note
         made.capture  # noqa: B018 (ends the recording)
     wrong = made.capture.wrong()
+    request.config.stash[ROWS][request.node.nodeid]["first_ping"] = made.capture.first_ping()
     assert not wrong or made.garbled, "tshark finds fault:\n" + "\n".join(wrong)
 
 

@@ -410,8 +410,9 @@ class Lab:
 
     def record(self, path: Path) -> Callable[[], None]:
         """Record what the tap carries. The result ends it."""
-        filter_ = "ip and not igmp"
-        command = ["tcpdump", "-i", TAP, "-w", str(path), "-U", "-Z", "root", "-B", "4096", *filter_.split()]
+        # --immediate-mode: else packets wait up to a second in the kernel, and the last ones are never written.
+        options = "-U --immediate-mode -Z root -B 4096 ip and not igmp"
+        command = ["tcpdump", "-i", TAP, "-w", str(path), *options.split()]
         process = self.namespace.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         assert process.stderr is not None
         said = process.stderr.readline()

@@ -48,10 +48,12 @@ def tables(data: dict[str, Any]) -> Iterator[str]:
         if not found:
             continue
         yield f"### {title}\n"
-        yield "| scenario | what it shows | result | what was said |"
-        yield "| --- | --- | --- | --- |"
+        yield "| scenario | what it shows | result | first ping | what was said |"
+        yield "| --- | --- | --- | ---: | --- |"
         for row in found:
-            yield f"| {row['scenario']} | {row['shows'].removesuffix('.')} | {row['outcome']} | {note(row)} |"
+            ping = row.get("first_ping")
+            seconds = "" if ping is None else f"{ping:.1f} s"
+            yield f"| {row['scenario']} | {row['shows'].removesuffix('.')} | {row['outcome']} | {seconds} | {note(row)} |"
         yield ""
 
 

@@ -29,6 +29,7 @@ def test_behind_nats(scenario: Scenario) -> None:
     outcome = job.wait(TIMEOUT)
     assert outcome.code == 0, outcome
     wait_for(lambda: len(gateway.lines("session-down")) == 3, "the end of all sessions")
+    assert scenario.capture.closed() == []
     scenario.note = f"{len(sessions)} sessions from one outer address: " + ", ".join(
         sorted(session["outer"] for session in sessions)
     )

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,19 @@ _PREFERENCES: Final = {
 _ERROR: Final = 0x00800000
 """Severity of Wireshark's expert information from which on something is wrong."""
 
-_OURS: Final = {"isakmp", "udpencap", "esp", "l2tp", "ppp"}
+_OURS: Final = {"isakmp", "udpencap", "l2tp"}
+"""What UDP carries here."""
+
+
+@cache
+def _others() -> str:
+    """Every other protocol that tshark expects on some UDP port, one a line, as a profile names those that are switched off.
+
+    A NAT may choose such a port: a main mode from port 389 would be taken for LDAP, and then none of its messages could be opened.
+    """
+    done = subprocess.run(["tshark", "-G", "decodes"], capture_output=True, text=True, timeout=60, check=True)
+    rows = (line.split("\t") for line in done.stdout.splitlines())
+    return "".join(f"{name}\n" for name in sorted({row[2] for row in rows if row[0] == "udp.port"} - _OURS))
 
 
 @dataclass(frozen=True)
@@ -41,6 +54,7 @@ class Capture:
             for file in ("esp_sa", "ikev1_decryption_table"):
                 if self.keys is not None and (self.keys / file).exists():
                     shutil.copy(self.keys / file, folder / file)
+            (folder / "disabled_protos").write_text(_others())
             yield folder
 
     def _run(self, *arguments: str) -> str:
@@ -81,16 +95,43 @@ class Capture:
         rows = self.rows(f"_ws.malformed || _ws.expert.severity >= {_ERROR}", fields)
         if not rows:
             return []
-        # tshark moves on in the chain of IVs at a repeated message, too, and then cannot read it: such are compared octet by octet.
-        first: dict[str, str] = {}
-        for number, payload in self.rows("isakmp", ["frame.number", "udp.payload"]):
-            first.setdefault(payload, number)
+        first = self._first_of_each()
         return [
             f"frame {number} ({stack}): {message or info}"
             for number, stack, payload, message, info in rows
-            # A NAT may choose a port of which tshark thinks that it knows what runs there.
-            if first.get(payload, number) == number and _OURS & set(stack.split(":"))
+            if first.get(payload, number) == number
         ]
+
+    def first_ping(self) -> float | None:
+        """Seconds from the first datagram to the first ping that was answered; ``None`` if there was none.
+
+        Below MPPE pings are not seen; then the second encrypted packet is taken for the answer to the first.
+        """
+        shown = self.rows("icmp.type == 0 || comp_data", ["frame.time_relative", "icmp.type"])
+        answers = [time for time, kind in shown if kind]
+        hidden = [time for time, kind in shown if not kind]
+        times = [answers[0]] if answers else hidden[1:2]
+        return float(times[0]) if times else None
+
+    def closed(self) -> list[str]:
+        """The frames of encrypted IKE messages that tshark could not open, or opened to something without a HASH payload.
+
+        Every encrypted message of IKEv1 with a pre-shared key has one (RFC 2409 section 5); tshark shows payloads only of messages it
+        has a key for, and a wrong key shows nothing of that kind.
+        """
+        first = self._first_of_each()
+        rows = self.rows("isakmp.flag_e == 1 && !(isakmp.typepayload == 8)", ["frame.number", "udp.payload"])
+        return [number for number, payload in rows if first[payload] == number]
+
+    def _first_of_each(self) -> dict[str, str]:
+        """The frame in which each IKE datagram was seen first.
+
+        tshark moves on in the chain of IVs at a repeated message, too, and then cannot read it: such are told by their octets.
+        """
+        first: dict[str, str] = {}
+        for number, payload in self.rows("isakmp", ["frame.number", "udp.payload"]):
+            first.setdefault(payload, number)
+        return first
 
 
 def version() -> str:
