@@ -66,6 +66,9 @@ def test_a_client_connects_and_traffic_crosses(
     assert session["user"] == "alice"
     assert session["inner"] == connected["address"]
     assert {key: session[key] for key in expected} == expected
+    both = ("user", "outer", "gateway", "inner", "inner_gateway", "nat", "machine_auth", "user_auth", "esp", "mppe")
+    assert {key: connected["session"][key] for key in both} == {key: session[key] for key in both}
+    assert connected["session"]["since"] > "2020"  # of the wall clock, not of the loop's
     for size in (0, 56, 1372):
         assert ping(client, connected["address"], size=size) == 5
     (session,) = site.control("sessions")

@@ -52,6 +52,14 @@ def peer() -> out.PeerRecord:
     return out.PeerRecord.of(stack_session().peer, wall=T0)
 
 
+def test_records_of_our_own_client_name_the_ends_as_those_of_a_gateway_do() -> None:
+    """Ours is the client's address, the far one the gateway's; and a NAT before the far end stands before the gateway."""
+    record = out.SessionRecord.of(stack_session(), wall=T0, dialled=True)
+    assert (record.outer, record.gateway) == (LOCAL, REMOTE)
+    assert (record.inner, record.inner_gateway) == (IPv4Address("10.99.0.1"), IPv4Address("10.99.0.7"))
+    assert record.nat == out.PeerRecord.of(stack_session().peer, wall=T0, dialled=True).nat == "gateway"
+
+
 def test_session_record_takes_over_what_the_stack_knows() -> None:
     record = session()
     assert (record.session, record.peer, record.user, record.computer, record.client) == (7, 3, "alice", "PC", "Windows")

@@ -111,6 +111,7 @@ class Call:
         self._over = asyncio.Event()
         self._hangup = asyncio.Event()
         self._began = self._loop.time()
+        self._wall = time.time() - self._began
         self.ping_result: PingResult | None = None
 
     def say(self, text: str, **data: Any) -> None:
@@ -272,12 +273,12 @@ class Call:
         match event:
             case events.PeerUp():
                 peer = event.peer
-                nat = out.nat_verdict(nat_local=peer.nat_remote, nat_remote=peer.nat_local)
+                nat = out.nat_verdict(nat_local=peer.nat_local, nat_remote=peer.nat_remote, dialled=True)
                 behind = "" if nat == "none" else f", NAT before the {nat}" if nat != "both" else ", NAT before both"
                 self.say(
                     f"IPsec is up: {peer.auth}, {peer.remote_id or peer.remote}, ike {peer.ike_proposal}, esp {peer.esp_proposal}{behind}",
                     event="ipsec-up",
-                    peer=out.PeerRecord.of(peer, wall=0.0).json(),
+                    peer=out.PeerRecord.of(peer, wall=self._wall, dialled=True).json(),
                 )
             case events.SessionUp():
                 self.session = event.session
@@ -285,7 +286,7 @@ class Call:
                     f"connected as {self.config.user}: {event.session.local_address} to "
                     f"{event.session.remote_address}, {event.session.auth_method}, mppe {event.session.mppe or 'none'}, mtu {event.session.mtu}",
                     event="connected",
-                    session=out.SessionRecord.of(event.session, wall=0.0).json(),
+                    session=out.SessionRecord.of(event.session, wall=self._wall, dialled=True).json(),
                     address=str(event.session.local_address),
                     gateway=str(event.session.remote_address),
                     dns=[str(server) for server in event.session.dns],

@@ -26,11 +26,13 @@ def rung_name(rung: Rung) -> str:
     return rung.name.lower().replace("_", "-")
 
 
-def nat_verdict(*, nat_local: bool, nat_remote: bool) -> str:
-    """Say where a NAT stands, seen from a gateway: ``none``, ``client``, ``gateway`` or ``both``."""
-    return {(False, False): "none", (False, True): "client", (True, False): "gateway", (True, True): "both"}[
-        nat_local, nat_remote
-    ]
+def nat_verdict(*, nat_local: bool, nat_remote: bool, dialled: bool = False) -> str:
+    """Say before whom a NAT stands: ``none``, ``client``, ``gateway`` or ``both``. ``dialled`` says that we are the client."""
+    if nat_local and nat_remote:
+        return "both"
+    if not nat_local and not nat_remote:
+        return "none"
+    return "client" if nat_local == dialled else "gateway"
 
 
 def client_kind(vendor: str, computer: str = "") -> str:
@@ -122,8 +124,8 @@ class PeerRecord:
         return {**{f.name: _plain(getattr(self, f.name)) for f in fields(self)}, "since": timestamp(self.since)}
 
     @classmethod
-    def of(cls, record: stack.PeerRecord, *, wall: float) -> PeerRecord:
-        """Take over the stack's record. ``wall`` is the wall-clock time at the monotonic time 0."""
+    def of(cls, record: stack.PeerRecord, *, wall: float, dialled: bool = False) -> PeerRecord:
+        """Take over the stack's record. ``wall`` is the wall-clock time at the monotonic time 0; ``dialled`` says that we are the client."""
         return cls(
             peer=record.handle,
             remote=record.remote,
@@ -133,7 +135,7 @@ class PeerRecord:
             vendor=record.vendor,
             ike=record.ike_proposal,
             esp=record.esp_proposal,
-            nat=nat_verdict(nat_local=record.nat_local, nat_remote=record.nat_remote),
+            nat=nat_verdict(nat_local=record.nat_local, nat_remote=record.nat_remote, dialled=dialled),
             since=wall + record.since,
         )
 
@@ -193,24 +195,32 @@ class SessionRecord:
         record: stack.SessionRecord,
         *,
         wall: float,
+        dialled: bool = False,
         rx_packets: int = 0,
         rx_bytes: int = 0,
         tx_packets: int = 0,
         tx_bytes: int = 0,
     ) -> SessionRecord:
-        """Take over the stack's record and the data plane's counters. ``wall`` is the wall-clock time at the monotonic time 0."""
+        """Take over the stack's record and the data plane's counters.
+
+        ``wall`` is the wall-clock time at the monotonic time 0; ``dialled`` says that we are the client, the other end the gateway.
+        """
         computer = record.computer or record.host_name
+        outer, gateway = record.peer.remote, record.peer.local
+        inner, inner_gateway = record.remote_address, record.local_address
+        if dialled:
+            outer, gateway, inner, inner_gateway = gateway, outer, inner_gateway, inner
         return cls(
             session=record.handle,
             peer=record.peer.handle,
             user=record.username,
             computer=computer,
             client=client_kind(record.peer.vendor, record.computer),
-            outer=record.peer.remote,
-            gateway=record.peer.local,
-            inner=record.remote_address,
-            inner_gateway=record.local_address,
-            nat=nat_verdict(nat_local=record.peer.nat_local, nat_remote=record.peer.nat_remote),
+            outer=outer,
+            gateway=gateway,
+            inner=inner,
+            inner_gateway=inner_gateway,
+            nat=nat_verdict(nat_local=record.peer.nat_local, nat_remote=record.peer.nat_remote, dialled=dialled),
             machine_auth=record.peer.auth,
             user_auth=record.auth_method,
             ike=record.peer.ike_proposal,
