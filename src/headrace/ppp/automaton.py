@@ -136,6 +136,8 @@ class Notice(Enum):
     UP = "up"
     DOWN = "down"
     FINISHED = "finished"
+    DIVERGED = "diverged"
+    """It will never agree, and the link can do without it: it is to be closed."""
 
 
 class Port(Protocol):
@@ -158,6 +160,9 @@ class Port(Protocol):
 
     def send_limit(self) -> int:
         """The largest information field that may be sent now, octets."""
+
+    def rand(self, size: int) -> bytes:
+        """Octets at random."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +248,10 @@ class ControlProtocol(ABC):
         """What to say when Max-Failure Naks were for nothing: by default the same options, rejected (section 4.6)."""
         unwanted = {option.type for option in verdict.nak}
         return Verdict(reject=tuple(option for option in options if option.type in unwanted))
+
+    def give_up(self) -> None:
+        """Negotiation does not settle: by default the link cannot go on."""
+        self.port.fail(self.diverged())
 
     def refused(self, detail: str) -> None:
         """The peer does not speak this protocol, or not enough of it."""
@@ -377,7 +386,7 @@ class ControlProtocol(ABC):
             return verdict
         self._refusals_sent += 1
         if self._refusals_sent > self.config.max_failure + self.config.max_configure:
-            self.port.fail(self.diverged())
+            self.give_up()
             return None
         return verdict
 
@@ -404,7 +413,7 @@ class ControlProtocol(ABC):
                 return
             self._refusals_received += 1
             if self._refusals_received > self.config.max_configure:
-                self.port.fail(self.diverged())
+                self.give_up()
                 return
             if reject:
                 self.rejected(options)

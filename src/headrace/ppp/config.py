@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 
 from headrace.errors import Slug
 from headrace.model import Encryption
@@ -68,6 +68,10 @@ class LinkConfig:
     want_dns: bool = True
     """Client: ask for DNS servers."""
     want_wins: bool = False
+    ipv6: bool = False
+    """IPV6CP. A server has it for those who are granted a prefix."""
+    interface_id: bytes = b""
+    """Our IPv6 interface identifier, 8 octets; empty is one at random."""
     passive_start: float = 0.0
     """Server: seconds to wait for the peer's first Configure-Request before sending ours (Windows loses one sent too early)."""
 
@@ -93,6 +97,8 @@ class AuthAccept:
     mppe_recv_key: bytes | None = field(default=None, repr=False)
     allow_any_address: bool = False
     """The user may choose an address."""
+    prefix6: IPv6Network | None = None
+    """IPv6 prefix of the peer; ``None``: no IPv6."""
     pool: str = ""
     """For the shell, which leases the address: the account's pool; empty is the gateway's first."""
 

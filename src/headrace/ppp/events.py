@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import TypeAlias
 
 from headrace.model import Failure, MppeKeys
@@ -90,6 +90,36 @@ class Ipv4Down:
 
 
 @dataclass(frozen=True, slots=True)
+class Ipv6Up:
+    """IPV6CP is open. Global addresses come later, by router advertisement."""
+
+    local: IPv6Address
+    """Link-local."""
+    remote: IPv6Address | None
+    """Link-local; ``None`` if the peer named no interface identifier."""
+    prefix: IPv6Network | None
+    """Server: what was granted to the peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ipv6Down:
+    """IPV6CP left the open state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A packet of an open network protocol that is not for the data plane to forward, or of one that an embedding program takes."""
+
+    protocol: int
+    information: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Every network protocol is up or will not come up, and one at least is up."""
+
+
+@dataclass(frozen=True, slots=True)
 class Identification:
     """LCP Identification text of the peer (Windows: MSRASV5.20, MSRAS-0-COMPUTER), printable."""
 
@@ -122,6 +152,10 @@ PppEvent: TypeAlias = (
     | EncryptionDecided
     | Ipv4Up
     | Ipv4Down
+    | Ipv6Up
+    | Ipv6Down
+    | Carried
+    | Settled
     | Identification
     | LinkDown
     | Dropped

@@ -149,14 +149,6 @@ class Ipcp(NetworkProtocol):
         self._refused.add(number)
         self._asks.pop(number, None)
 
-    def diverged(self) -> Failure:
-        """IPCP does not settle."""
-        return Failure(Slug.IPCP_REFUSED, f"no agreement on our {self.unanswered}")
-
-    def refused(self, detail: str) -> None:
-        """The peer has no IPv4."""
-        self.port.fail(Failure(Slug.IPCP_REFUSED, detail))
-
     def agreed(self, ours: tuple[Option, ...], theirs: tuple[Option, ...], now: float) -> None:
         """Announce addresses and name servers."""
         remote = next((IPv4Address(option.data) for option in theirs if option.type == Opt.ADDRESS), ANY)

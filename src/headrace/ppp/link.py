@@ -24,9 +24,20 @@ from headrace.ppp.automaton import ControlProtocol, Notice, State, timeout_failu
 from headrace.ppp.ccp import Ccp
 from headrace.ppp.chap import ChapMd5Client, ChapMd5Server
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, LinkConfig
-from headrace.ppp.events import Authenticated, AuthRequest, Dropped, EncryptionDecided, LcpUp, LinkDown, PppEvent
+from headrace.ppp.events import (
+    Authenticated,
+    AuthRequest,
+    Carried,
+    Dropped,
+    EncryptionDecided,
+    LcpUp,
+    LinkDown,
+    PppEvent,
+    Settled,
+)
 from headrace.ppp.frame import DEFAULT_MRU, Code, Frame, Packet, Proto, protocol_name
 from headrace.ppp.ipcp import Ipcp
+from headrace.ppp.ipv6cp import Ipv6cp
 from headrace.ppp.lcp import Lcp
 from headrace.ppp.mschap import MsChapV2Client, MsChapV2Server
 from headrace.ppp.network import Grant, NetworkProtocol, is_required
@@ -41,12 +52,15 @@ AUTHENTICATION: Final[Mapping[AuthMethod, tuple[type[AuthServer], type[AuthClien
 }
 """Who demands and who gives the proof, for each method."""
 
-NCPS: Final[tuple[type[NetworkProtocol], ...]] = (Ccp, Ipcp)
+NCPS: Final[tuple[type[NetworkProtocol], ...]] = (Ccp, Ipcp, Ipv6cp)
 """The control protocols of the network phase, in the order in which they begin."""
 
-_USER_DATA: Final = frozenset({Proto.IPV4, Proto.IPV6, Proto.IPX, Proto.VJ_COMPRESSED, Proto.VJ_UNCOMPRESSED})
+_USER_DATA: Final = frozenset({Proto.IPV4, Proto.IPV6, Proto.IPX, Proto.BRIDGED, Proto.VJ_COMPRESSED, Proto.VJ_UNCOMPRESSED})
 _COMPRESSED: Final = frozenset({Proto.COMPRESSED, Proto.COMPRESSED_LINK})
 _NAMED: Final = frozenset(Proto)
+
+_MPPE_ROOM: Final = 4
+"""Octets of an information field that MPPE needs for itself (RFC 3078 section 3)."""
 
 OPENINGS: Final = 16
 """How often LCP may come up on one link. Nobody renegotiates more than once or twice; who does it all the time wants our work."""
@@ -92,6 +106,8 @@ class Link:
         self._requests = 0
         self._pending: int | None = None
         self._ncps: dict[int, NetworkProtocol] = {}
+        self._encrypted = False
+        self._settled = False
         self._parked: dict[int, bytes] = {}
         self._grant: Grant | None = None
         self._openings = 0
@@ -118,11 +134,22 @@ class Link:
             self._lcp.up(now)
         self._settle(now)
 
-    def receive(self, frame: bytes, now: float) -> None:
-        """Take one frame from the peer: protocol and information, with or without ``ff 03``. Never raises for its content."""
+    def receive(self, frame: bytes, now: float, *, encrypted: bool = False) -> None:
+        """Take one frame from the peer: protocol and information, with or without ``ff 03``. Never raises for its content.
+
+        ``encrypted``: it came out of MPPE.
+        """
+        self._encrypted = encrypted
         with self._counting_flaws():
             self._dispatch(Frame.parse(frame), now)
         self._settle(now)
+
+    def carry(self, protocol: int, information: bytes) -> bool:
+        """Send a packet of a network protocol. False if that protocol is not open now, or the packet larger than the peer takes."""
+        if not self._carries(protocol) or len(information) > self.send_limit() - (_MPPE_ROOM if self._encrypting() else 0):
+            return False
+        self.send(protocol, information)
+        return True
 
     def auth_result(self, request: int, result: AuthAccept | AuthReject, now: float) -> None:
         """The verdict on an ``AuthRequest``. One that is no longer waited for is ignored."""
@@ -228,12 +255,21 @@ class Link:
                 layer.receive(frame.information, now)
         elif frame.protocol in _COMPRESSED:
             self.drop("mppe_not_open")
-        elif frame.protocol in _USER_DATA and self._required():
+        elif (frame.protocol in _USER_DATA or self._carries(frame.protocol)) and self._required() and not self._encrypted:
             self.drop("mppe_cleartext")
+        elif self._carries(frame.protocol):
+            self._lcp.alive(now)
+            self.emit(Carried(frame.protocol, frame.information))
         elif frame.protocol in _USER_DATA:
             self.drop("ppp_not_open")
         else:
             self._unknown(frame, now)
+
+    def _carries(self, protocol: int) -> bool:
+        """Whether packets of this protocol may pass now."""
+        if self.phase is not Phase.NETWORK:
+            return False
+        return any(layer.opened and protocol in layer.data_protocols for layer in self._ncps.values())
 
     def _park(self, frame: Frame) -> None:
         """Keep the last Configure-Request of a protocol that may begin only when encryption is up, and answer it then."""
@@ -314,6 +350,10 @@ class Link:
         elif protocol not in _NAMED or protocol == Proto.COMPRESSED:
             self._count_garbage()  # it saw a number that we never sent
 
+    def rand(self, size: int) -> bytes:
+        """Octets at random (``Port``)."""
+        return self._rand(size)
+
     # --- the port of authentication ---------------------------------------------------------------------------------------
 
     def ask(self, method: AuthMethod, username: bytes, identifier: int, challenge: bytes, response: bytes) -> None:
@@ -336,6 +376,7 @@ class Link:
             dns=grant.dns,
             wins=grant.wins,
             allow_any_address=grant.allow_any_address,
+            prefix6=grant.prefix6,
         )
 
     def recognised(self, server_name: bytes, keys: Keys | None) -> None:
@@ -424,6 +465,7 @@ class Link:
         self._ncps.clear()
         self._parked.clear()
         self._network_until = self._no_address_at = None
+        self._settled = False
         self._garbage = 0
 
     def _enter_network(self, now: float) -> None:
@@ -477,14 +519,27 @@ class Link:
     def _ncp_notice(self, layer: NetworkProtocol, what: Notice, now: float) -> None:
         if isinstance(layer, Ccp):
             self._ccp_notice(layer, what, now)
-        elif what is Notice.FINISHED:
-            self.fail(timeout_failure(layer, layer.slug))
+        elif what is Notice.DIVERGED:
+            layer.close(now)
+        elif what is Notice.FINISHED and not any(other.alive for other in self._carriers()):
+            self.fail(self._nothing_left(layer))
         if what is Notice.UP:
             self._count_opening(layer)
         if self._network_complete():
             self._network_until = None
+            self._tell_settled()
         elif what is not Notice.FINISHED and self._network_until is None:
             self._network_until = now + self.config.network_timeout
+
+    def _nothing_left(self, last: NetworkProtocol) -> Failure:
+        """Why the link has no network protocol: what was refused first counts, and IPv4 most."""
+        layer = next((layer for layer in self._carriers() if layer.refusal), last)
+        return Failure(layer.slug, layer.refusal) if layer.refusal else timeout_failure(layer, layer.slug)
+
+    def _tell_settled(self) -> None:
+        if not self._settled:
+            self._settled = True
+            self.emit(Settled())
 
     def _count_opening(self, layer: NetworkProtocol) -> None:
         self._ncp_openings += 1
@@ -502,10 +557,11 @@ class Link:
             self.fail(timeout_failure(ccp, ccp.slug))
 
     def _network_complete(self) -> bool:
-        carriers = [layer for layer in self._ncps.values() if not isinstance(layer, Ccp)]
-        ccp = self._ccp()
-        encrypted = ccp is None or not ccp.required or ccp.encrypting
-        return encrypted and bool(carriers) and all(layer.opened for layer in carriers)
+        return self._network_open() and all(layer.opened or not layer.alive for layer in self._carriers())
+
+    def _carriers(self) -> list[NetworkProtocol]:
+        """The network protocols that bring packets, in the order of ``NCPS``."""
+        return [layer for layer in self._ncps.values() if not isinstance(layer, Ccp)]
 
     def _ccp(self) -> Ccp | None:
         layer = self._ncps.get(Proto.CCP)
@@ -526,7 +582,10 @@ class Link:
             self.fail(Failure(Slug.AUTH_TIMEOUT, self._who_is_silent()))
         if self._network_until is not None and now >= self._network_until:
             self._network_until = None
-            self.fail(self._network_failure())
+            if self._network_open():
+                self._tell_settled()
+            else:
+                self.fail(self._network_failure())
         if self._no_address_at is not None and now >= self._no_address_at:
             self._no_address_at = None
             self.fail(Failure(Slug.POOL_EMPTY, self._no_address))
@@ -537,11 +596,16 @@ class Link:
             return f"no verdict on the user's proof from our own side within {seconds}"
         return f"no {'proof' if self.config.server else 'verdict'} from the peer within {seconds}"
 
+    def _network_open(self) -> bool:
+        """Whether packets of one protocol at least can pass: then the others may be missing."""
+        ccp = self._ccp()
+        return (ccp is None or not ccp.required or ccp.encrypting) and any(layer.opened for layer in self._carriers())
+
     def _network_failure(self) -> Failure:
         ccp = self._ccp()
         if ccp is not None and ccp.required and not ccp.encrypting:
             return timeout_failure(ccp, ccp.slug)
-        layer = next((layer for layer in self._ncps.values() if not isinstance(layer, Ccp)), None)
+        layer = next(iter(self._carriers()), None)
         if layer is None:
             return Failure(Slug.POOL_EMPTY, self._no_address)
         return timeout_failure(layer, layer.slug)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import ClassVar
 
 from headrace.errors import Slug
-from headrace.model import Encryption
+from headrace.model import Encryption, Failure
 from headrace.ppp.auth import Keys
-from headrace.ppp.automaton import ControlProtocol, Port
+from headrace.ppp.automaton import TIMED, ControlProtocol, Notice, Port, State
 from headrace.ppp.config import LinkConfig
 
 
@@ -30,6 +30,8 @@ class Grant:
     dns: tuple[IPv4Address, ...] = ()
     wins: tuple[IPv4Address, ...] = ()
     allow_any_address: bool = False
+    prefix6: IPv6Network | None = None
+    """Server: what the peer gets of IPv6; ``None``: no IPv6."""
 
 
 class NetworkProtocol(ControlProtocol):
@@ -39,10 +41,35 @@ class NetworkProtocol(ControlProtocol):
     """The PPP protocols that it opens."""
     slug: ClassVar[Slug]
     """Why a link that needs it fails when it does not come up."""
+    essential: ClassVar[bool] = True
+    """Whether a negotiation that does not settle ends the link; one that is merely refused leaves the others alone either way."""
 
     def __init__(self, port: Port, config: LinkConfig, grant: Grant) -> None:
         super().__init__(port, config)
         self.grant = grant
+        self.refusal = ""
+        """Why it is not there, once the peer has said so."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is up, or may still come up without the peer beginning."""
+        return self.opened or self.state in TIMED or self.state in {State.INITIAL, State.STARTING}
+
+    def refused(self, detail: str) -> None:
+        """The peer does not have it. Whether the link can do without is the link's to say."""
+        self.refusal = detail
+
+    def diverged(self) -> Failure:
+        """It does not settle."""
+        return Failure(self.slug, f"no agreement on our {self.unanswered}")
+
+    def give_up(self) -> None:
+        """End the link, or this protocol alone."""
+        if self.essential:
+            super().give_up()
+        else:
+            self.refusal = self.diverged().detail
+            self.port.notice(self, Notice.DIVERGED)
 
     @classmethod
     @abstractmethod

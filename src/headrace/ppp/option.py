@@ -115,6 +115,39 @@ class Ipcp:
     WINS_2 = 132
 
 
+class Ipv6cp:
+    """IPV6CP option types (RFC 5072 section 4, RFC 5172)."""
+
+    INTERFACE_ID = 1
+    COMPRESSION = 2
+
+
+class Ipxcp:
+    """IPXCP option types (RFC 1552 section 3)."""
+
+    NETWORK = 1
+    NODE = 2
+    COMPRESSION = 3
+    ROUTING = 4
+    ROUTER_NAME = 5
+    COMPLETE = 6
+
+
+class Bcp:
+    """BCP option types (RFC 3518 section 6)."""
+
+    BRIDGE_ID = 1
+    LINE_ID = 2
+    MAC_SUPPORT = 3
+    TINYGRAM = 4
+    LAN_ID = 5
+    MAC_ADDRESS = 6
+    SPANNING_TREE = 7
+    TAGGED_FRAME = 8
+    MANAGEMENT_INLINE = 9
+    CONTROL_PACKETS = 10
+
+
 class Ccp:
     """CCP option types (RFC 1962 section 4, RFC 3078 section 2)."""
 
@@ -143,6 +176,29 @@ KINDS: Final[Mapping[int, Mapping[int, Kind]]] = {
         Kind(Ipcp.WINS_1, "wins1", 4, 4, "RFC 1877 section 1.2"),
         Kind(Ipcp.DNS_2, "dns2", 4, 4, "RFC 1877 section 1.3"),
         Kind(Ipcp.WINS_2, "wins2", 4, 4, "RFC 1877 section 1.4"),
+    ),
+    Proto.IPV6CP: _rows(
+        Kind(Ipv6cp.INTERFACE_ID, "interface-id", 8, 8, "RFC 5072 section 4.1"),
+        Kind(Ipv6cp.COMPRESSION, "compression", 2, 253, "RFC 5172 section 3"),
+    ),
+    Proto.IPXCP: _rows(
+        Kind(Ipxcp.NETWORK, "network", 4, 4, "RFC 1552 section 3.1"),
+        Kind(Ipxcp.NODE, "node", 6, 6, "RFC 1552 section 3.2"),
+        Kind(Ipxcp.COMPRESSION, "compression", 2, 253, "RFC 1552 section 3.3"),
+        Kind(Ipxcp.ROUTING, "routing", 2, 253, "RFC 1552 section 3.4"),
+        Kind(Ipxcp.ROUTER_NAME, "router-name", 1, 47, "RFC 1552 section 3.5"),
+        Kind(Ipxcp.COMPLETE, "complete", 0, 0, "RFC 1552 section 3.6"),
+    ),
+    Proto.BCP: _rows(
+        Kind(Bcp.BRIDGE_ID, "bridge-id", 2, 2, "RFC 3518 section 6.1"),
+        Kind(Bcp.LINE_ID, "line-id", 2, 2, "RFC 3518 section 6.2"),
+        Kind(Bcp.MAC_SUPPORT, "mac-support", 1, 1, "RFC 3518 section 6.3"),
+        Kind(Bcp.TINYGRAM, "tinygram", 1, 1, "RFC 3518 section 6.4"),
+        Kind(Bcp.MAC_ADDRESS, "mac-address", 6, 6, "RFC 3518 section 6.5"),
+        Kind(Bcp.SPANNING_TREE, "spanning-tree", 1, 253, "RFC 3518 section 6.6"),
+        Kind(Bcp.TAGGED_FRAME, "tagged-frame", 1, 1, "RFC 3518 section 6.7"),
+        Kind(Bcp.MANAGEMENT_INLINE, "management-inline", 0, 0, "RFC 3518 section 6.8"),
+        Kind(Bcp.CONTROL_PACKETS, "control-packets", 0, 0, "RFC 3518 section 6.9"),
     ),
     Proto.CCP: _rows(
         Kind(Ccp.MPPE, "mppe", 4, 4, "RFC 3078 section 2"),
