@@ -1,0 +1,1 @@
+"""Bridged Ethernet: which port a frame goes to."""
