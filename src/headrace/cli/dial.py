@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -121,6 +121,9 @@ def dial(
         list[str] | None,
         typer.Option("--route", metavar="NETWORK", help="Send this network through the tunnel; may be repeated."),
     ] = None,
+    inner_ipv6: Annotated[
+        bool, typer.Option("--inner-ipv6/--no-inner-ipv6", help="IPv6 inside the tunnel, where the gateway has it.")
+    ] = True,
     dns: Annotated[bool, typer.Option("--dns", help="Use the gateway's DNS servers while connected.")] = False,
     dpd_delay: Annotated[
         float,
@@ -198,8 +201,9 @@ def dial(
         mtu=mtu,
         default_route=default_route,
         routes=tuple(
-            _need(IPv4Network, text, "--route", "a network like 10.0.0.0/8, without host bits") for text in routes or ()
+            _need(ip_network, text, "--route", "a network like 10.0.0.0/8, without host bits") for text in routes or ()
         ),
+        inner_ipv6=inner_ipv6,
         dns=dns,
         dpd_delay=dpd_delay,
         dpd_timeout=dpd_timeout,

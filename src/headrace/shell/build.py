@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headrace.esp import proposal as esp_proposal
@@ -18,6 +21,19 @@ if TYPE_CHECKING:
 
 _PATIENCE: Final = 45.0
 """Sum of the waits of one IKE message, in units of the first: 1 + 1.8 + 1.8^2 + ... So IKE, which knows why, gives up before the call."""
+
+
+GATEWAY_INTERFACE_ID: Final = bytes(7) + b"\1"
+"""The gateway is fe80::1 on every session's link: what a person guesses first."""
+
+
+def duid() -> bytes:
+    """Who this machine is in DHCPv6: a DUID-UUID (RFC 6355) made of its machine id, or of its name where there is none."""
+    try:
+        seed = Path("/etc/machine-id").read_bytes().strip()
+    except OSError:
+        seed = b""
+    return b"\0\4" + hashlib.sha256(b"headrace dhcpv6 " + (seed or socket.gethostname().encode())).digest()[:16]
 
 
 def wall_clock() -> datetime:
@@ -91,6 +107,8 @@ def gateway_link(config: GatewayConfig) -> LinkConfig:
         auth_timeout=ppp.auth_timeout,
         network_timeout=ppp.network_timeout,
         local_address=config.network.address,
+        ipv6=bool(config.network.ipv6_prefixes),
+        interface_id=GATEWAY_INTERFACE_ID,
     )
 
 
@@ -134,4 +152,5 @@ def client_link(config: DialConfig) -> LinkConfig:
         mru=config.mtu,
         max_send_mru=config.mtu,
         want_dns=config.dns,
+        ipv6=config.inner_ipv6,
     )

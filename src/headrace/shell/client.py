@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.dataplane.engine import Engine
@@ -18,6 +18,7 @@ from headrace.dataplane.tables import DataPlane
 from headrace.errors import HeadraceError, Slug, explain
 from headrace.ike.endpoint import IkeEndpoint
 from headrace.model import Endpoint, Failure, IPAddress, Rung
+from headrace.ppp.frame import Proto
 from headrace.shell import build
 from headrace.shell import events as out
 from headrace.shell.driver import Driver
@@ -113,6 +114,7 @@ class Call:
         self._began = self._loop.time()
         self._wall = time.time() - self._began
         self.ping_result: PingResult | None = None
+        self._configured = False
 
     def say(self, text: str, **data: Any) -> None:
         """One line of progress: for a person on stderr, or JSON on stdout."""
@@ -171,7 +173,13 @@ class Call:
             )
 
             def on_event(event: events.StackEvent) -> None:
+                if isinstance(event, events.Carried):
+                    if event.protocol == Proto.IPV6:
+                        tun.write(event.information)
+                    return
                 self._on_event(event, ladder, keylog)
+                if isinstance(event, events.Ip6Learned) and self._configured:
+                    self._configure6(tun, HostChanges(tun.name))
 
             driver = Driver(ladder, plane, engine, [listener], on_event)
             engine.start()
@@ -188,6 +196,8 @@ class Call:
                 changes = HostChanges(tun.name)
                 resources.push_async_callback(asyncio.to_thread, changes.undo)
                 await asyncio.to_thread(self._configure, tun, changes, remote)
+                self._configured = True
+                await asyncio.to_thread(self._configure6, tun, changes)
                 await self._stay(ladder, tun.name, remote)
             finally:
                 ladder.close_all(Failure(Slug.USER_REQUEST, "hung up"), driver.now())
@@ -225,17 +235,30 @@ class Call:
 
     def _configure(self, tun: Tun, changes: HostChanges, remote: IPAddress) -> None:
         session = self.session
-        if session is None or session.local_address is None or session.remote_address is None:
+        if session is None:
+            return
+        if session.local_address is None or session.remote_address is None:
+            tun.configure(mtu=session.mtu)
             return
         config = self.config
         tun.configure(address=session.local_address, peer=session.remote_address, mtu=session.mtu)
-        if config.default_route or any(isinstance(remote, IPv4Address) and remote in network for network in config.routes):
+        if config.default_route or any(remote.version == network.version and remote in network for network in config.routes):
             changes.pin_server(remote)
         if config.default_route:
             changes.default_route()
         changes.routes([network for network in config.routes if isinstance(network, IPv4Network)])
         if config.dns:
             changes.name_servers(session.dns)
+
+    def _configure6(self, tun: Tun, changes: HostChanges) -> None:
+        """Give the TUN the IPv6 addresses that are known by now, and take away those that are no more."""
+        session = self.session
+        if session is None or session.link_local is None:
+            return
+        tun.configure6([IPv6Interface((address, 64)) for address in (session.link_local, *session.addresses6)])
+        if session.addresses6:
+            halves = [IPv6Network("::/1"), IPv6Network("8000::/1")] if self.config.default_route else []
+            changes.routes([*halves, *(network for network in self.config.routes if isinstance(network, IPv6Network))])
 
     async def _stay(self, ladder: Lac, device: str, remote: IPAddress) -> None:
         session = self.session
@@ -292,6 +315,16 @@ class Call:
                     dns=[str(server) for server in event.session.dns],
                 )
                 self._up.set()
+            case events.Ip6Learned():
+                addresses = ", ".join(map(str, event.session.addresses6)) or "none"
+                self.say(
+                    f"ipv6 addresses: {addresses}, router {event.session.router6 or 'none'}",
+                    event="ipv6",
+                    addresses=[str(address) for address in event.session.addresses6],
+                    link_local=str(event.session.link_local),
+                    router=str(event.session.router6) if event.session.router6 else None,
+                    dns=[str(server) for server in event.session.dns6],
+                )
             case events.SessionDown():
                 self._over.set()
             case events.PeerDown() | events.Refused():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -210,11 +210,17 @@ class NetworkSection:
     """At most two."""
     wins: tuple[IPv4Address, ...] = ()
     """At most two."""
+    ipv6_prefixes: tuple[IPv6Network, ...] = ()
+    """Each session has a block of them, the first is the gateway's own; empty: no IPv6."""
+    ipv6_delegate: int = 0
+    """Length of the prefix that a client may have delegated by DHCPv6; 0 is none."""
+    ipv6_dns: tuple[IPv6Address, ...] = ()
+    """At most two."""
     tun_name: str = "headrace0"
     mtu: int = 1400
     mss_clamp: bool = True
     forwarding: bool = False
-    """Switch IPv4 forwarding on at start."""
+    """Switch forwarding on at start, of IPv6 too where there is any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +321,9 @@ class DialConfig:
     tun_name: str = "headrace%d"
     mtu: int = 1400
     default_route: bool = False
-    routes: tuple[IPv4Network, ...] = ()
+    routes: tuple[IPNetwork, ...] = ()
+    inner_ipv6: bool = True
+    """Take IPv6 inside the tunnel where the gateway has it."""
     dns: bool = False
     """Use the gateway's DNS servers while connected."""
     dpd_delay: float = 30.0

@@ -115,7 +115,7 @@ class Driver:
             case "exc_l2tp":
                 self.ladder.l2tp_control(item.peer, item.data, item.local_port, item.remote_port, now)
             case "exc_ppp":
-                self.ladder.ppp_frame(item.session, item.data, now)
+                self.ladder.ppp_frame(item.session, item.data, now, encrypted=item.mppe)
             case "exc_moved":
                 assert item.remote is not None
                 self.ladder.peer_moved(item.peer, item.remote, now)

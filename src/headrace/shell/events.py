@@ -160,6 +160,8 @@ class SessionRecord:
     inner: IPAddress | None = None
     """The address it was given."""
     inner_gateway: IPAddress | None = None
+    prefix6: str = ""
+    """The IPv6 prefix it was given."""
     nat: str = "none"
     machine_auth: str = ""
     user_auth: str = ""
@@ -220,6 +222,7 @@ class SessionRecord:
             gateway=gateway,
             inner=inner,
             inner_gateway=inner_gateway,
+            prefix6=str(record.prefix6 or ""),
             nat=nat_verdict(nat_local=record.peer.nat_local, nat_remote=record.peer.nat_remote, dialled=dialled),
             machine_auth=record.peer.auth,
             user_auth=record.auth_method,

@@ -14,11 +14,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
+from ipaddress import IPv6Interface, IPv6Network
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace import __version__
 from headrace.access.authenticate import Authenticator
 from headrace.access.pools import PoolEmpty, Pools
+from headrace.access.pools6 import Prefixes
 from headrace.access.store import AccountStore
 from headrace.dataplane import cpu_level
 from headrace.dataplane.engine import Engine
@@ -37,7 +39,7 @@ from headrace.shell.tables import EngineTables
 from headrace.shell.tun import Tun
 from headrace.stack import events
 from headrace.stack.ids import TunnelIds
-from headrace.stack.ladder import LadderConfig
+from headrace.stack.ladder import Ip6Config, LadderConfig
 from headrace.stack.lns import Lns
 
 if TYPE_CHECKING:
@@ -114,6 +116,7 @@ class Gateway:
             self._store, config.accounts, gateway=section.name, encryption=config.ppp.encryption
         )
         self._pools = Pools(config.network.pools, reserved={config.network.address}, static=self._store.static_addresses)
+        self._prefixes = Prefixes(config.network.ipv6_prefixes, delegated_length=config.network.ipv6_delegate)
         self._keylog = None
         if config.log.keylog_dir is not None:
             self._keylog = KeyLog(config.log.keylog_dir)
@@ -138,6 +141,9 @@ class Gateway:
         await asyncio.to_thread(
             self._tun.configure, address=network.address, networks=self._pools.networks(), forwarding=network.forwarding
         )
+        if self._prefixes.own is not None:
+            own = [IPv6Interface((self._prefixes.own, 128))]
+            await asyncio.to_thread(self._tun.configure6, own, self._prefixes.networks, forwarding=network.forwarding)
         self._plane = self._resources.enter_context(
             DataPlane(
                 max_peers=config.limits.max_peers,
@@ -168,6 +174,7 @@ class Gateway:
                 mss_clamp=config.network.mss_clamp,
                 idle_timeout=config.ppp.idle_timeout,
                 session_timeout=config.ppp.session_timeout,
+                ip6=Ip6Config(build.duid(), network.ipv6_dns, network.ipv6_delegate) if network.ipv6_prefixes else None,
             ),
             ids.allocator(),
             secrets.token_bytes,
@@ -286,6 +293,7 @@ class Gateway:
         """Give back what a session held. Harmless when it held nothing."""
         owner = _owner(record)
         self._pools.release(owner)
+        self._prefixes.release(owner)
         self._authenticator.ended(owner)
 
     def _grant(self, accept: AuthAccept, owner: str) -> AuthAccept:
@@ -295,7 +303,22 @@ class Gateway:
             address = self._pools.lease(owner, user=accept.username, pool=accept.pool, wanted=accept.address)
         except PoolEmpty as error:
             return replace(accept, address=None, address_failure=str(error))
-        return replace(accept, address=address, dns=accept.dns or network.dns, wins=accept.wins or network.wins)
+        return replace(
+            accept,
+            address=address,
+            dns=accept.dns or network.dns,
+            wins=accept.wins or network.wins,
+            prefix6=self._grant6(accept, owner),
+        )
+
+    def _grant6(self, accept: AuthAccept, owner: str) -> IPv6Network | None:
+        if not self._prefixes.size:
+            return None
+        try:
+            return self._prefixes.lease(owner, user=accept.username)
+        except PoolEmpty as error:
+            log.warning("%s has no IPv6: %s", accept.username, error)
+            return None
 
     # --- the control socket -----------------------------------------------------------------------------------------------------
 

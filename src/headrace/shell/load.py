@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headrace.access.pools import AddressRange, PoolSpec, RangeError, parse_range
+from headrace.access.pools6 import LINK_LENGTH
 from headrace.errors import ConfigError
 from headrace.model import Encryption
 from headrace.ppp.config import AuthMethod
@@ -265,6 +266,16 @@ class _Builder:
             self.report.add(
                 ("network", "tun_name"), f"{raw['tun_name']!r} cannot be the name of an interface", 'write "headrace0"'
             )
+        delegate = raw.get("ipv6_delegate", 0)
+        if "ipv6_prefixes" in raw:
+            raw["ipv6_prefixes"] = self.prefixes6(raw["ipv6_prefixes"], delegate - 1 if delegate else LINK_LENGTH)
+        elif delegate:
+            self.report.add(
+                ("network", "ipv6_delegate"), "there is nothing to delegate", 'set ipv6_prefixes = ["2001:db8:1::/48"]'
+            )
+        if "ipv6_dns" in raw:
+            six = (self.address6(("network", "ipv6_dns", i), text) for i, text in enumerate(raw["ipv6_dns"]))
+            raw["ipv6_dns"] = tuple(address for address in six if address is not None)
         raw["pools"] = tuple(PoolSpec(name, self.ranges(name, texts)) for name, texts in raw["pools"].items())
         return values.NetworkSection(**raw)
 
@@ -303,6 +314,40 @@ class _Builder:
             self.report.add(path, f"{text} cannot be the address of a host", 'take a private one, like "10.99.0.1"')
             return None
         return address
+
+    def address6(self, path: Path, text: str) -> IPv6Address | None:
+        try:
+            address = IPv6Address(text)
+        except ValueError:
+            self.report.add(path, f"{text!r} is not an IPv6 address", 'write it like "2001:db8:1::53"')
+            return None
+        if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_link_local:
+            self.report.add(path, f"{text} cannot be reached through a tunnel", "take a global or unique local one")
+            return None
+        return address
+
+    def prefixes6(self, texts: list[str], block: int) -> tuple[IPv6Network, ...]:
+        """Networks that are cut into blocks of length ``block``."""
+        found: list[IPv6Network] = []
+        for i, text in enumerate(texts):
+            path: Path = ("network", "ipv6_prefixes", i)
+            try:
+                network = IPv6Network(text)
+            except ValueError as error:
+                reason = str(error) if "host bits" in str(error) else f"{text!r} is not an IPv6 network"
+                self.report.add(path, reason, 'write it like "2001:db8:1::/48"')
+                continue
+            if network.is_multicast or network.is_link_local or network.is_loopback or network.prefixlen < 16:
+                self.report.add(path, f"{text} cannot be given to clients", "take a part of your own prefix, or of fd00::/8")
+            elif network.prefixlen >= block:
+                self.report.add(
+                    path, f"{text} has no room for two blocks of /{block}", f"take a network of /{block - 1} or larger"
+                )
+            elif any(network.overlaps(other) for other in found):
+                self.report.add(path, f"{text} overlaps another", "give every prefix once")
+            else:
+                found.append(network)
+        return tuple(found)
 
     def ranges(self, pool: str, texts: list[str]) -> tuple[AddressRange, ...]:
         out = []

@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ipaddress import IPv4Address, IPv4Network
+    from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
     from headrace.model import IPAddress
 
@@ -60,12 +60,12 @@ class HostChanges:
             with suppress(NetlinkError):  # it is there already: then it is not ours to change
                 ip.route("add", **route)
 
-    def routes(self, networks: Sequence[IPv4Network]) -> None:
+    def routes(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         """Send networks through the tunnel. They vanish with the TUN."""
         with IPRoute() as ip:
             index = ip.link_lookup(ifname=self.name)[0]
             for network in networks:
-                ip.route("replace", dst=str(network), oif=index)
+                ip.route("replace", dst=str(network), oif=index, family=2 if network.version == 4 else 10)
 
     def default_route(self) -> None:
         """Send everything through the tunnel: two halves beat the default route without touching it."""

@@ -149,9 +149,14 @@ def _element(node: Node) -> str:
     items = node.get("items", {})
     if "enum" in items:
         return ", ".join(json.dumps(v) if isinstance(v, int) else v for v in items["enum"])
-    return {"address": "addresses", "address4": "IPv4 addresses", "network": "networks", "range": "networks or ranges"}.get(
-        items.get("x-kind", ""), "tables" if items.get("type") == "object" else "texts in quotes"
-    )
+    return {
+        "address": "addresses",
+        "address4": "IPv4 addresses",
+        "address6": "IPv6 addresses",
+        "network": "networks",
+        "network6": "IPv6 networks",
+        "range": "networks or ranges",
+    }.get(items.get("x-kind", ""), "tables" if items.get("type") == "object" else "texts in quotes")
 
 
 def _explain(value: object, node: Node, path: Path) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import struct
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Interface, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -61,6 +61,10 @@ MIN_MTU: Final = 576
 _QUEUE_LENGTH: Final = 1000
 """Packets that wait for a worker (each perhaps a segment of 64 KiB)."""
 _MAX_NAME: Final = 15
+_INET6: Final = 10
+_IFA_F_NODAD: Final = 0x02
+_FORWARDING4: Final = Path("/proc/sys/net/ipv4/ip_forward")
+_FORWARDING6: Final = Path("/proc/sys/net/ipv6/conf/all/forwarding")
 
 
 class TunError(HeadraceError):
@@ -152,9 +156,10 @@ class Tun:
 
         index = with_netlink(exchange)
         # The tunnel has no neighbours to ask: router solicitations and the like would only be dropped packets.
-        for key in ("autoconf", "accept_ra", "router_solicitations"):
+        # Nor is its link-local address the kernel's to choose: the ends of each link agree on it.
+        for key, value in (("autoconf", "0"), ("accept_ra", "0"), ("router_solicitations", "0"), ("addr_gen_mode", "1")):
             with suppress(OSError):  # a kernel without IPv6, or /proc read-only
-                Path(f"/proc/sys/net/ipv6/conf/{self.name}/{key}").write_text("0", "ascii")
+                Path(f"/proc/sys/net/ipv6/conf/{self.name}/{key}").write_text(value, "ascii")
         return index
 
     def configure(
@@ -180,6 +185,39 @@ class Tun:
             raise TunError(f"{self.name}: the kernel refuses to set up the device: {error}") from error
         if forwarding:
             _switch_forwarding_on()
+
+    def configure6(
+        self, addresses: Iterable[IPv6Interface], networks: Iterable[IPv6Network] = (), *, forwarding: bool = False
+    ) -> None:
+        """Make these the IPv6 addresses of the device, and no others; route networks into it.
+
+        ``forwarding`` switches IPv6 forwarding of the host on. Raises ``TunError``.
+        """
+        wanted = list(addresses)
+        with suppress(OSError):
+            Path(f"/proc/sys/net/ipv6/conf/{self.name}/disable_ipv6").write_text("0", "ascii")
+        try:
+            with_netlink(lambda ip: self._configure6(ip, wanted, networks))
+        except NetlinkError as error:
+            raise TunError(f"{self.name}: the kernel refuses IPv6 addresses: {error}") from error
+        if forwarding:
+            _switch_forwarding_on(_FORWARDING6)
+
+    def _configure6(self, ip: Any, wanted: list[IPv6Interface], networks: Iterable[IPv6Network]) -> None:
+        known = {(a.get_attr("IFA_ADDRESS"), a["prefixlen"]) for a in ip.get_addr(index=self.index, family=_INET6)}
+        fresh = {(str(address.ip), address.network.prefixlen) for address in wanted}
+        for address, length in known - fresh:
+            ip.addr("del", index=self.index, address=address, prefixlen=length, family=_INET6)
+        for address, length in fresh - known:
+            # No duplicates are looked for: the two ends of the link have agreed on who they are.
+            ip.addr("add", index=self.index, address=address, prefixlen=length, family=_INET6, flags=_IFA_F_NODAD)
+        for network in networks:
+            ip.route("replace", dst=str(network), oif=self.index, family=_INET6)
+
+    def write(self, packet: bytes) -> None:
+        """Give the system one IP packet, as if it had come through the tunnel; lost where the kernel takes none."""
+        with suppress(OSError):
+            os.write(self.fds[0], (bytes(_VNET_HDR_LEN) if self.vnet else b"") + packet)
 
     def _configure(
         self,
@@ -259,13 +297,11 @@ def _family(of: IPAddress | IPv4Network | IPv6Network) -> int:
     return 2 if isinstance(of, IPv4Address | IPv4Network) else 10
 
 
-def _switch_forwarding_on() -> None:
-    path = Path("/proc/sys/net/ipv4/ip_forward")
+def _switch_forwarding_on(path: Path = _FORWARDING4) -> None:
     try:
         if path.read_text("ascii").strip() != "1":
             path.write_text("1", "ascii")
     except OSError as error:
         raise TunError(
-            f"IPv4 forwarding is off and cannot be switched on ({error.strerror}): sysctl -w net.ipv4.ip_forward=1, or set "
-            "network.forwarding to false"
+            f"forwarding is off and cannot be switched on ({error.strerror}): write 1 to {path}, or set network.forwarding to false"
         ) from error

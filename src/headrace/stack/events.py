@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import TypeAlias
 
 from headrace.model import Endpoint, Failure, Rung
@@ -57,6 +57,15 @@ class SessionRecord:
     local_address: IPv4Address | None = None
     remote_address: IPv4Address | None = None
     dns: tuple[IPv4Address, ...] = ()
+    link_local: IPv6Address | None = None
+    """Our end of the IPv6 link; ``None`` while there is none."""
+    prefix6: IPv6Network | None = None
+    """Gateway: the peer's."""
+    addresses6: tuple[IPv6Address, ...] = ()
+    """Client: what the gateway's advertisements made; each is on a /64."""
+    dns6: tuple[IPv6Address, ...] = ()
+    router6: IPv6Address | None = None
+    """Client: the default router."""
     mtu: int = 0
     rungs: dict[Rung, float] = field(default_factory=dict)
     up: bool = False
@@ -110,6 +119,25 @@ class SessionDown:
 
 
 @dataclass(frozen=True, slots=True)
+class Ip6Learned:
+    """Client: the IPv6 addresses, name servers or router of a session have changed."""
+
+    session: SessionRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """A packet from the peer that the stack does not use itself.
+
+    It is of the client's IPv6 link, for the system, or of a protocol that was registered (``LinkConfig.foreign``).
+    """
+
+    session: SessionRecord
+    protocol: int
+    information: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A connection broke on a rung before a session was up."""
 
@@ -149,7 +177,18 @@ class EspKey:
 
 
 StackEvent: TypeAlias = (
-    PeerUp | PeerDown | PeerMoved | AuthNeeded | SessionUp | SessionDown | Refused | Dropped | IkeKey | EspKey
+    PeerUp
+    | PeerDown
+    | PeerMoved
+    | AuthNeeded
+    | SessionUp
+    | SessionDown
+    | Ip6Learned
+    | Carried
+    | Refused
+    | Dropped
+    | IkeKey
+    | EspKey
 )
 
 

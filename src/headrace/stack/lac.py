@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from headrace.errors import LocalError, Slug
 from headrace.ike import events as ike_events
+from headrace.ip6.host import IpHost
 from headrace.l2tp import events as l2tp_events
 from headrace.model import Endpoint, Failure
 from headrace.ppp import events as ppp_events
@@ -55,6 +56,12 @@ class Lac(Ladder):
     def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:  # noqa: ARG002 (a role's hook)
         # Everything that the TUN hands over is for the one session there is; what may come back is the gateway's choice.
         self._update(session, open4=True, default_route=True)
+
+    def _open6(self, session: Session, event: ppp_events.Ipv6Up, now: float) -> IpHost:
+        self._update(session, open6=True, default_route=True)
+        host = IpHost(event.local, now)
+        host.tick(now)
+        return host
 
     def close_all(self, failure: Failure, now: float) -> None:
         """Hang up. Nothing was dialled or all has ended: then there is nothing to do."""

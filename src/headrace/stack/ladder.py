@@ -5,6 +5,7 @@ What comes in, in the order of the rungs:
 1. ``ike_datagram``  -> IkeEndpoint -> PeerUp, InstallSa, ChildUp: peer and SA records go into the tables
 2. ``l2tp_control``  -> L2tpPeer of that peer, for a tunnel belongs to the SA pair it came through -> SessionUp: a session record
 3. ``ppp_frame``     -> Link of that session -> LcpUp, Authenticated, MppeUp, Ipv4Up: the session record is completed step by step
+4. of what the link carries and the data plane does not forward: IPv6 that stays on the link -> IpRouter or IpHost of that session
 
 and what ends, in the reverse order: LinkDown closes the call (CDN), the last call the tunnel (StopCCN), the last tunnel the peer
 (Delete), unless the lower layer went first, which takes everything above with it at once.
@@ -15,6 +16,7 @@ The roles differ in a few hooks only: ``lns.py`` waits, asks who the user is and
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
 from itertools import count
 from typing import TypeAlias
 
@@ -22,15 +24,18 @@ from headrace.core import Outbox, earliest
 from headrace.errors import LocalError, Slug
 from headrace.ike import events as ike_events
 from headrace.ike.endpoint import IkeEndpoint
+from headrace.ip6.host import IpHost
+from headrace.ip6.router import IpRouter
 from headrace.l2tp import events as l2tp_events
 from headrace.l2tp.config import IdAllocator, L2tpConfig
 from headrace.l2tp.peer import L2tpPeer
 from headrace.model import Auth, Cipher, Datagram, Encryption, Endpoint, Failure, MppePolicy, Rand, Rung, printable
 from headrace.ppp import events as ppp_events
 from headrace.ppp.config import AuthAccept, AuthReject, LinkConfig
+from headrace.ppp.frame import Proto
 from headrace.ppp.link import Link
 from headrace.stack import events
-from headrace.stack.mtu import MPPE, TCP_IP4, inner_mtu
+from headrace.stack.mtu import MPPE, TCP_IP4, TCP_IP6, inner_mtu
 from headrace.stack.tables import PeerEntry, SessionEntry, TableFull, Tables
 from headrace.stack.timers import Timers
 
@@ -65,9 +70,22 @@ class LadderConfig:
     allow_clear: bool = False
     """L2TP without IPsec is served."""
     max_clear_peers: int = 256
+    ip6: Ip6Config | None = None
+    """Gateway: what clients are told of IPv6."""
     mss_clamp: bool = True
     """Lower the MSS of TCP connections through a session to what fits it."""
     keylog: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ip6Config:
+    """What is the same on the IPv6 links of all sessions."""
+
+    duid: bytes
+    """Who the gateway is in DHCPv6 (RFC 8415 section 11)."""
+    dns: tuple[IPv6Address, ...] = ()
+    delegated_length: int = 0
+    """Length of the prefix that a client may have delegated; 0: none. What is granted to a session is one bit shorter."""
 
 
 @dataclass(slots=True)
@@ -85,6 +103,8 @@ class Session:
     failure: Failure | None = None
     rejected: Failure | None = None
     """What the last proof was refused for: what counts when the client then gives up by itself."""
+    end6: IpRouter | IpHost | None = None
+    """Our end of the IPv6 link, while that is up."""
     held: list[bytes] | None = field(default_factory=list)
     """Frames that came before the call was up, ``None`` from then on."""
 
@@ -168,14 +188,17 @@ class Ladder:
         self._touch("l2tp", peer.record.handle)
         self._settle(now)
 
-    def ppp_frame(self, session: int, frame: bytes, now: float) -> None:
-        """Take a PPP frame that is not user data, for the session with this index in the tables."""
+    def ppp_frame(self, session: int, frame: bytes, now: float, *, encrypted: bool = False) -> None:
+        """Take a PPP frame that the data plane does not forward, for the session with this index in the tables.
+
+        ``encrypted``: it came out of MPPE.
+        """
         found = self._session_by_index.get(session)
         if found is None:
             self._events.put(events.Dropped("ppp", "ppp_no_session", None))
             return
         if found.held is None:
-            found.link.receive(frame, now)
+            found.link.receive(frame, now, encrypted=encrypted)
         elif len(found.held) < _HELD_FRAMES:
             found.held.append(frame)
         self._touch("ppp", found.record.handle)
@@ -290,6 +313,10 @@ class Ladder:
                 case "linger":
                     if (peer := self._peers.get(handle)) is not None:
                         self._linger_over(peer, now)
+                case "ip6":
+                    if (session := self._sessions.get(handle)) is not None and session.end6 is not None:
+                        session.end6.tick(now)
+                        self._pump_ip6(session)
                 case "limit":
                     if (session := self._sessions.get(handle)) is not None:
                         self._limit(session, now)
@@ -550,6 +577,7 @@ class Ladder:
             mppe_policy=_mppe_policy(config.encryption),
             send_mru=config.max_send_mru,
             mss4=self._mss(config.max_send_mru),
+            mss6=self._mss(config.max_send_mru, TCP_IP6),
         )
         try:
             self._check_room()
@@ -612,7 +640,7 @@ class Ladder:
         """Settle how large an inner packet to the peer may be, and what TCP is told of it."""
         record = session.record
         record.mtu = min(send_mru - (MPPE if record.mppe else 0), self.config.link.max_send_mru)
-        self._update(session, send_mru=send_mru, mss4=self._mss(record.mtu))
+        self._update(session, send_mru=send_mru, mss4=self._mss(record.mtu), mss6=self._mss(record.mtu, TCP_IP6))
 
     def _on_ppp(self, session: Session, event: ppp_events.PppEvent, now: float) -> None:
         record = session.record
@@ -648,13 +676,20 @@ class Ladder:
                 record.rungs[Rung.NETWORK] = now
                 record.local_address, record.remote_address, record.dns = event.local, event.remote, event.dns
                 self._open4(session, event)
-                if not record.up:
-                    record.up = True
-                    session.used = now
-                    self._limit(session, now)
-                    self._events.put(events.SessionUp(record))
+                self._session_up(session, now)
             case ppp_events.Ipv4Down():
                 self._update(session, open4=False)
+            case ppp_events.Ipv6Up():
+                record.link_local, record.prefix6 = event.local, event.prefix
+                session.end6 = self._open6(session, event, now)
+                self._pump_ip6(session)
+            case ppp_events.Ipv6Down():
+                self._close6(session)
+            case ppp_events.Carried():
+                self._carried(session, event, now)
+            case ppp_events.Settled():
+                record.rungs.setdefault(Rung.NETWORK, now)
+                self._session_up(session, now)
             case ppp_events.Identification():
                 record.computer = event.text if not record.computer else f"{record.computer}, {event.text}"[:255]
             case ppp_events.LinkDown():
@@ -666,12 +701,68 @@ class Ladder:
             case ppp_events.Dropped():
                 self._events.put(events.Dropped("ppp", event.reason, record.peer.remote))
 
-    def _mss(self, mtu: int) -> int:
-        return mtu - TCP_IP4 if self.config.mss_clamp else 0
+    def _mss(self, mtu: int, headers: int = TCP_IP4) -> int:
+        return mtu - headers if self.config.mss_clamp else 0
 
     def _open4(self, session: Session, event: ppp_events.Ipv4Up) -> None:
         """Let user data flow."""
         self._update(session, open4=True, own4=event.remote)
+
+    def _session_up(self, session: Session, now: float) -> None:
+        """Traffic may flow. The first network protocol that comes up says so, if it is IPv4; else all of them together."""
+        record = session.record
+        if not record.up:
+            record.up = True
+            session.used = now
+            self._limit(session, now)
+            self._events.put(events.SessionUp(record))
+
+    # --- IPv6, and what else a session carries ----------------------------------------------------------------------------------
+
+    def _open6(self, session: Session, event: ppp_events.Ipv6Up, now: float) -> IpRouter | IpHost | None:
+        """Let IPv6 flow, and begin our end of the link; the role knows which."""
+        raise NotImplementedError
+
+    def _close6(self, session: Session) -> None:
+        session.end6 = None
+        session.record.link_local = session.record.prefix6 = session.record.router6 = None
+        session.record.addresses6 = session.record.dns6 = ()
+        self._timers.set(("ip6", session.record.handle), None)
+        self._update(session, open6=False, own6=None)
+
+    def _pump_ip6(self, session: Session) -> None:
+        end, record = session.end6, session.record
+        if end is None:
+            return
+        for packet in end.poll_packets():
+            session.link.carry(Proto.IPV6, packet)
+        for reason in end.poll_drops():
+            self._events.put(events.Dropped("ip6", reason, record.peer.remote))
+        if isinstance(end, IpHost):
+            for learned in end.poll_events():
+                record.addresses6, record.dns6, record.router6 = learned.addresses, learned.dns, learned.router
+                self._events.put(events.Ip6Learned(record))
+        self._timers.set(("ip6", record.handle), end.deadline())
+        self._touch("ppp", record.handle)
+
+    def _carried(self, session: Session, event: ppp_events.Carried, now: float) -> None:
+        end = session.end6
+        if event.protocol == Proto.IPV6 and isinstance(end, IpRouter):
+            end.receive(event.information, now)
+            self._pump_ip6(session)
+        elif event.protocol == Proto.IPV6 and end is not None and end.receive(event.information, now):
+            self._pump_ip6(session)
+        else:
+            self._events.put(events.Carried(session.record, event.protocol, event.information))
+
+    def carry(self, session: int, protocol: int, information: bytes, now: float) -> bool:
+        """Send a packet of a network protocol through a session. False if it is not open there, or the packet is too large."""
+        found = self._sessions.get(session)
+        if found is None or not found.link.carry(protocol, information):
+            return False
+        self._touch("ppp", session)
+        self._settle(now)
+        return True
 
     def _update(self, session: Session, **changes: object) -> None:
         entry = replace(session.entry, **changes)  # type: ignore[arg-type]
@@ -687,7 +778,7 @@ class Ladder:
             return
         del self._session_by_index[record.index]
         del peer.sessions[record.local_tunnel, record.local_session]
-        for kind in ("ppp", "limit"):
+        for kind in ("ppp", "limit", "ip6"):
             self._timers.set((kind, record.handle), None)
         self._send_frames(session)
         self._packets.put(events.ReleaseSession(record.index))

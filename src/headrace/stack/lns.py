@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from headrace.ip6.router import IpRouter, RouterConfig, split
 from headrace.l2tp import events as l2tp_events
-from headrace.stack.ladder import Ladder, Peer
+from headrace.ppp import events as ppp_events
+from headrace.stack.ladder import Ladder, Peer, Session
+
+MIN_MTU6: Final = 1280
+"""Octets that every IPv6 link carries (RFC 8200 section 5); less is not to be advertised."""
 
 
 class Lns(Ladder):
@@ -17,6 +24,18 @@ class Lns(Ladder):
         peer.record.host_name = event.host_name
         if event.vendor_name and not peer.record.vendor:
             peer.record.vendor = event.vendor_name
+
+    def _open6(self, session: Session, event: ppp_events.Ipv6Up, now: float) -> IpRouter | None:
+        config = self.config.ip6
+        if config is None or event.prefix is None:
+            return None
+        self._update(session, open6=True, own6=event.prefix)
+        link, delegated = split(event.prefix, config.delegated_length)
+        mtu = session.record.mtu if session.record.mtu >= MIN_MTU6 else 0
+        told = RouterConfig(event.local, link, config.duid, delegated, config.dns, mtu)
+        router = IpRouter(told, self._rand, now)
+        router.tick(now)
+        return router
 
     def _host_name(self, peer: Peer) -> str:
         return peer.record.host_name

@@ -26,6 +26,8 @@ MPPE = 4
 """Octets that MPPE takes of a PPP information field: its header, and the protocol number it wraps (RFC 3078 section 3)."""
 TCP_IP4 = 40
 """IPv4 and TCP headers without options: what lies between MTU and MSS."""
+TCP_IP6 = 60
+"""The same with IPv6."""
 
 
 def inner_mtu(

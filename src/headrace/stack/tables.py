@@ -6,7 +6,7 @@ Table changes are memory operations, not I/O: they take effect at once and answe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Network
 from typing import Protocol
 
 from headrace.errors import LocalError
@@ -56,10 +56,13 @@ class SessionEntry:
     send_pfc: bool = False
     mppe_policy: MppePolicy = MppePolicy.WHEN_OPEN
     open4: bool = False
+    open6: bool = False
     default_route: bool = False
     send_mru: int = 1400
     mss4: int = 0
+    mss6: int = 0
     own4: IPv4Address | None = None
+    own6: IPv6Network | None = None
     rate_rx: int = 0
     """Octets a second from the peer; 0 is no limit."""
     rate_tx: int = 0
