@@ -84,7 +84,7 @@ def test_without_name_servers_and_prefix_to_delegate_there_is_no_dhcp_to_ask() -
 
 def test_advertisements_come_unasked_three_at_first_then_seldom() -> None:
     made = IpRouter(RouterConfig(IPv6Address(US), PREFIX, DUID), random.Random(2).randbytes, 0.0)
-    times = []
+    times: list[float] = []
     while len(times) < 6:
         due = made.deadline()
         assert due is not None
@@ -285,7 +285,7 @@ def test_an_advertisement_from_elsewhere_is_not_believed(packet: bytes) -> None:
 
 def test_a_host_asks_three_times_and_leaves_the_rest_to_the_system() -> None:
     host = IpHost(IPv6Address(CLIENT), 0.0)
-    times = []
+    times: list[float] = []
     while (due := host.deadline()) is not None:
         host.tick(due)
         times.append(due)
