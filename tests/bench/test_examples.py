@@ -28,6 +28,18 @@ def test_python() -> None:
     assert "all 64 came out as they went in" in done.stdout
 
 
+def test_a_protocol_of_ones_own() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "ppp_protocol.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["there got b'hello', here got b'olleh'", "here: the peer has no handler for 0x4021"]
+
+
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 @pytest.mark.parametrize("standard", ["c11", "c++17"])
 def test_the_header_is_all_a_program_includes(compiler: str, standard: str, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
-from tests.ppp.harness import Pair, Script, client_config, codes, options_of, seeded, server_config
+from tests.ppp.harness import LOCAL, Pair, Script, client_config, codes, options_of, seeded, server_config
 
 from headrace.errors import Slug
 from headrace.model import Failure
 from headrace.ppp.config import AuthMethod
-from headrace.ppp.events import Ipv4Up, LcpUp, LinkDown
+from headrace.ppp.events import Carried, Ipv4Up, LcpUp, LinkDown, ProtocolRejected, TimeRemaining
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.lcp import AUTH_OPTION
 from headrace.ppp.option import Option, parse_options
@@ -302,9 +304,65 @@ def test_no_echo_if_switched_off_or_refused() -> None:
 def test_discard_and_time_remaining_are_silence() -> None:
     script = opened(Script(PLAIN))
     assert script.say(Proto.LCP, Code.DISCARD_REQUEST, 1, script.magic + b"x") == []
-    assert script.say(Proto.LCP, Code.TIME_REMAINING, 1, script.magic + bytes(4)) == []
-    assert script.say(Proto.LCP, Code.TIME_REMAINING, 1, b"") == []
-    assert script.drops() == ["lcp_contents"]
+    assert script.say(Proto.LCP, Code.TIME_REMAINING, 1, script.magic + b"\0\0\0\x3chi\x07") == []
+    assert script.end.one(TimeRemaining) == TimeRemaining(60, "hi\\x07")
+    for short in (b"", script.magic, script.magic + bytes(3)):
+        assert script.say(Proto.LCP, Code.TIME_REMAINING, 1, short) == []
+    assert script.say(Proto.LCP, Code.DISCARD_REQUEST, 1, b"abc") == []
+    assert script.drops() == ["lcp_contents"] * 4
+
+
+def test_our_own_magic_after_opening_is_a_line_looped_back() -> None:
+    script = opened(Script(PLAIN))
+    ours = options_of(script.asked(Proto.LCP))[5]
+    for code in (Code.ECHO_REQUEST, Code.DISCARD_REQUEST, Code.ECHO_REQUEST, Code.ECHO_REQUEST):
+        assert script.say(Proto.LCP, code, 1, ours) == []
+    script.say(Proto.LCP, Code.ECHO_REQUEST, 2, script.magic)
+    for _ in range(4):
+        assert script.say(Proto.LCP, Code.ECHO_REQUEST, 1, ours) == []
+    assert script.end.down is None
+    script.say(Proto.LCP, Code.ECHO_REQUEST, 1, ours)
+    script.wait(10)
+    assert script.end.why is Slug.LCP_LOOPBACK
+
+
+def test_we_name_ourselves_and_tell_the_time_that_is_left() -> None:
+    script = opened(Script(client_config(credentials=None, identification="headrace 9")))
+    sent = [Packet.parse(frame.information, "test") for frame in script.end.sent if frame.protocol == Proto.LCP]
+    (told,) = [packet for packet in sent if packet.code == Code.IDENTIFICATION]
+    ours = options_of(script.asked(Proto.LCP))[5]
+    assert told.data == ours + b"headrace 9"
+    script.link.time_remaining(3600.9, "lunch")
+    ((_, packet),) = script.hear()
+    assert (packet.code, packet.data) == (Code.TIME_REMAINING, ours + b"\0\0\x0e\x10lunch")
+    script.say(Proto.LCP, Code.CODE_REJECT, 1, packet.emit())
+    script.link.time_remaining(60)
+    assert script.hear() == []
+    assert script.end.down is None
+
+
+@pytest.mark.parametrize("number", sorted(set(range(256)) - {1, 2, 5, 7, 8, 19}))
+def test_every_option_that_is_not_ours_to_agree_to_is_rejected(number: int) -> None:
+    for data in (b"", b"\x06", bytes(4), bytes(253)):
+        answer = answer_to(Script(PLAIN), Option(number, data))
+        assert (answer.code, answer.data) == (Code.CONFIGURE_REJECT, Option(number, data).emit()[: 1400 - 4])
+
+
+def test_a_frame_of_a_registered_protocol_is_handed_on_and_others_are_rejected() -> None:
+    script = opened(Script(dataclasses.replace(PLAIN, foreign=frozenset({0x4021, 0x8029}), local_address=LOCAL)))
+    assert script.link.carry(0x4021, b"hi")
+    assert script.end.drain()[-1] == b"\x40\x21hi"
+    script.raw(Frame(0x4021, b"frame").emit())
+    script.raw(Frame(0x8029, b"control").emit())
+    heard = script.hear()
+    assert [event.information for event in script.end.all(Carried)] == [b"frame", b"control"]
+    assert Code.PROTOCOL_REJECT not in codes(heard, Proto.LCP)
+    script.raw(Frame(0x4023, b"other").emit())
+    assert codes(script.hear(), Proto.LCP) == [Code.PROTOCOL_REJECT]
+    assert not script.link.carry(0x4023, b"other")
+    assert not script.link.carry(0x4021, bytes(1401))
+    script.say(Proto.LCP, Code.PROTOCOL_REJECT, 5, b"\x40\x21frame")
+    assert script.end.one(ProtocolRejected).protocol == 0x4021
 
 
 # --- Protocol-Reject --------------------------------------------------------------------------------------------------------

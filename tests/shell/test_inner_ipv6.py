@@ -85,9 +85,7 @@ def test_a_client_gets_an_address_and_traffic_crosses(site: Site, encryption: st
 def test_two_clients_reach_each_other_and_one_without_ipv6_is_let_be(site: Site) -> None:
     first, second, plain = site.client(), site.client(), site.client()
     site.serve(network={**NETWORK, "forwarding": True})
-    dials = [
-        site.dial(client, "--route", "2001:db8:1::/48", user=user) for client, user in ((first, "alice"), (second, "bob"))
-    ]
+    dials = [site.dial(client, "--route", "2001:db8:1::/48", user=user) for client, user in ((first, "alice"), (second, "bob"))]
     one, two = (dial.wait_for("ipv6")["addresses"][0] for dial in dials)
     for client, own in ((first, one), (second, two)):
         with client.netlink() as ip:

@@ -70,6 +70,10 @@ class LinkConfig:
     want_wins: bool = False
     ipv6: bool = False
     """IPV6CP. A server has it for those who are granted a prefix."""
+    foreign: frozenset[int] = frozenset()
+    """Protocol numbers that an embedding program takes: their frames come as ``Carried``. Whatever else is unknown gets Protocol-Reject."""
+    identification: str = ""
+    """What LCP Identification says of us when the link opens; empty is nothing."""
     interface_id: bytes = b""
     """Our IPv6 interface identifier, 8 octets; empty is one at random."""
     passive_start: float = 0.0

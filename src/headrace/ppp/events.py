@@ -127,6 +127,22 @@ class Identification:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeRemaining:
+    """The peer says how long the link will last (RFC 1570 section 2.2)."""
+
+    seconds: int
+    """4294967295 is for ever."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolRejected:
+    """The peer does not speak a protocol of ``LinkConfig.foreign``."""
+
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkDown:
     """The link has ended; nothing follows. Close the session that carries it."""
 
@@ -157,6 +173,8 @@ PppEvent: TypeAlias = (
     | Carried
     | Settled
     | Identification
+    | TimeRemaining
+    | ProtocolRejected
     | LinkDown
     | Dropped
 )

@@ -10,7 +10,7 @@ from headrace.errors import Slug
 from headrace.model import Failure, Rand, printable
 from headrace.ppp.automaton import ControlProtocol, Port, Verdict
 from headrace.ppp.config import AuthMethod, LinkConfig
-from headrace.ppp.events import Identification
+from headrace.ppp.events import Identification, TimeRemaining
 from headrace.ppp.frame import DEFAULT_MRU, Code, Packet, Proto
 from headrace.ppp.network import is_required
 from headrace.ppp.option import Lcp as Opt
@@ -130,6 +130,7 @@ class Lcp(ControlProtocol):
         self._echo_refused = False
         self._heard = 0.0
         self._identifications = 0
+        self._unheard: set[int] = set()
         self._rejected_at: dict[int, float] = {}
 
     # --- negotiation ------------------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ class Lcp(ControlProtocol):
         elif packet.code == Code.IDENTIFICATION:
             self._receive_identification(packet)
         elif packet.code == Code.TIME_REMAINING:
-            Reader(packet.data, self.layer).u32("contents")  # nothing to do; the peer will say so when it ends
+            self._receive_time_remaining(packet)
         elif packet.code == Code.ECHO_REPLY:
             self._receive_echo_reply(packet)
         else:
@@ -299,11 +300,13 @@ class Lcp(ControlProtocol):
 
     def echo(self, packet: Packet, now: float) -> None:
         """An Echo-Request or Discard-Request in Opened. A magic number that is not the peer's is not for us (section 5.8)."""
-        if packet.code != Code.ECHO_REQUEST:
-            return
         magic = Reader(packet.data, self.layer).u32("contents")
         if magic not in {0, self.theirs.magic}:
             self.port.drop("lcp_magic")
+            self._look_for_loop(magic)
+            return
+        self._loops = 0
+        if packet.code != Code.ECHO_REQUEST:
             return
         own = Writer().u32(self.ours.magic).bytes()
         self.send_packet(Code.ECHO_REPLY, packet.identifier, own + packet.data[_MAGIC_SIZE:])
@@ -316,6 +319,27 @@ class Lcp(ControlProtocol):
             self.port.drop("lcp_magic")
         else:
             self._echoes_out = 0
+
+    def _look_for_loop(self, magic: int) -> None:
+        """Our own number in what arrives: the line was looped back after it had opened (section 6.4)."""
+        if self.ours.magic and magic == self.ours.magic:
+            self._loops += 1
+            if self._loops >= LOOP_LIMIT:
+                self.port.fail(Failure(Slug.LCP_LOOPBACK, f"our own magic number came back {self._loops} times"))
+
+    def _receive_time_remaining(self, packet: Packet) -> None:
+        reader = Reader(packet.data, self.layer)
+        reader.u32("contents")
+        seconds = reader.u32("contents")
+        if not self.opened:
+            self.port.drop("lcp_state")
+        else:
+            self.port.emit(TimeRemaining(seconds, printable(reader.rest(), 100)))
+
+    def announce(self, code: Code, data: bytes) -> None:
+        """Send an Identification or Time-Remaining; ``data`` is what follows the magic number. Only in Opened."""
+        if self.opened and code not in self._unheard:
+            self.send_packet(code, self.next_identifier(), Writer().u32(self.ours.magic).raw(data).bytes())
 
     def _receive_identification(self, packet: Packet) -> None:
         reader = Reader(packet.data, self.layer)
@@ -336,7 +360,8 @@ class Lcp(ControlProtocol):
             self._link.peer_rejects(protocol, now)
 
     def code_rejected(self, code: int) -> None:
-        """A peer without echo is asked no more."""
+        """A peer without echo is asked no more, one without identification is told no more."""
+        self._unheard.add(code)
         if code in {Code.ECHO_REQUEST, Code.ECHO_REPLY}:
             self._echo_refused = True
             self._echo_at = None

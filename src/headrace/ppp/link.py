@@ -33,6 +33,7 @@ from headrace.ppp.events import (
     LcpUp,
     LinkDown,
     PppEvent,
+    ProtocolRejected,
     Settled,
 )
 from headrace.ppp.frame import DEFAULT_MRU, Code, Frame, Packet, Proto, protocol_name
@@ -56,6 +57,8 @@ NCPS: Final[tuple[type[NetworkProtocol], ...]] = (Ccp, Ipcp, Ipv6cp)
 """The control protocols of the network phase, in the order in which they begin."""
 
 _USER_DATA: Final = frozenset({Proto.IPV4, Proto.IPV6, Proto.IPX, Proto.BRIDGED, Proto.VJ_COMPRESSED, Proto.VJ_UNCOMPRESSED})
+_ENCRYPTED: Final = range(0x0021, 0x00FB)
+"""What MPPE encrypts (RFC 3078 section 3.1); control protocols are never."""
 _COMPRESSED: Final = frozenset({Proto.COMPRESSED, Proto.COMPRESSED_LINK})
 _NAMED: Final = frozenset(Proto)
 
@@ -176,6 +179,11 @@ class Link:
         if ccp is not None:
             ccp.lost(now)
 
+    def time_remaining(self, seconds: float, text: str = "") -> None:
+        """Tell the peer how long the link will last (RFC 1570 section 2.2)."""
+        data = max(0, min(int(seconds), 0xFFFFFFFE)).to_bytes(4, "big") + text.encode()
+        self._lcp.announce(Code.TIME_REMAINING, data)
+
     def saw_data(self, now: float) -> None:
         """User data arrived: the peer lives, and its keys fit."""
         self._garbage = 0
@@ -255,7 +263,7 @@ class Link:
                 layer.receive(frame.information, now)
         elif frame.protocol in _COMPRESSED:
             self.drop("mppe_not_open")
-        elif (frame.protocol in _USER_DATA or self._carries(frame.protocol)) and self._required() and not self._encrypted:
+        elif frame.protocol in _ENCRYPTED and self._required() and not self._encrypted:
             self.drop("mppe_cleartext")
         elif self._carries(frame.protocol):
             self._lcp.alive(now)
@@ -269,6 +277,8 @@ class Link:
         """Whether packets of this protocol may pass now."""
         if self.phase is not Phase.NETWORK:
             return False
+        if protocol in self.config.foreign:
+            return True
         return any(layer.opened and protocol in layer.data_protocols for layer in self._ncps.values())
 
     def _park(self, frame: Frame) -> None:
@@ -347,6 +357,8 @@ class Link:
             layer.protocol_rejected(now)
         elif self._auth is not None and protocol == self._auth.protocol:
             self.fail(Failure(Slug.AUTH_NO_COMMON, f"the peer rejects {protocol_name(protocol)} after agreeing to it"))
+        elif protocol in self.config.foreign:
+            self.emit(ProtocolRejected(protocol))
         elif protocol not in _NAMED or protocol == Proto.COMPRESSED:
             self._count_garbage()  # it saw a number that we never sent
 
@@ -430,6 +442,8 @@ class Link:
                 auth=method,
             )
         )
+        if self.config.identification:
+            self._lcp.announce(Code.IDENTIFICATION, self.config.identification.encode())
         self.phase = Phase.AUTHENTICATE
         if self._auth_until is None:  # LCP that starts anew buys no time
             self._auth_until = now + self.config.auth_timeout

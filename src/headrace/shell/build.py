@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from headrace import __version__
 from headrace.esp import proposal as esp_proposal
 from headrace.ike import proposal as ike_proposal
 from headrace.ike.config import IkeConfig
@@ -152,5 +153,6 @@ def client_link(config: DialConfig) -> LinkConfig:
         mru=config.mtu,
         max_send_mru=config.mtu,
         want_dns=config.dns,
+        identification=f"headrace {__version__}",
         ipv6=config.inner_ipv6,
     )

@@ -315,6 +315,13 @@ class Call:
                     dns=[str(server) for server in event.session.dns],
                 )
                 self._up.set()
+            case events.TimeRemaining():
+                self.say(
+                    f"the gateway ends the session in {out.duration(event.seconds)}: {event.text or 'no reason given'}",
+                    event="time-remaining",
+                    seconds=event.seconds,
+                    text=event.text,
+                )
             case events.Ip6Learned():
                 addresses = ", ".join(map(str, event.session.addresses6)) or "none"
                 self.say(

@@ -151,6 +151,8 @@ class SessionRecord:
     user: str = ""
     computer: str = ""
     """What LCP Identification or the L2TP host name said."""
+    software: str = ""
+    """What else LCP Identification said: the version of Windows' RAS."""
     client: str = "unknown"
     """Kind of client, guessed."""
     outer: Endpoint
@@ -217,7 +219,8 @@ class SessionRecord:
             peer=record.peer.handle,
             user=record.username,
             computer=computer,
-            client=client_kind(record.peer.vendor, record.computer),
+            client=client_kind(record.peer.vendor, record.software or record.computer),
+            software=record.software,
             outer=outer,
             gateway=gateway,
             inner=inner,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headrace.shell.config import GatewayConfig
+    from headrace.shell.foreign import PppHandler
 
 EXIT_OK: Final = 0
 _SHUTDOWN_TIMEOUT: Final = 5.0
@@ -61,8 +62,9 @@ log = logging.getLogger("headrace.gateway")
 class Gateway:
     """A running gateway. ``run`` is its whole life; an embedding program may drive the parts itself."""
 
-    def __init__(self, config: GatewayConfig, emit: Callable[[out.Event], None]) -> None:
+    def __init__(self, config: GatewayConfig, emit: Callable[[out.Event], None], handler: PppHandler | None = None) -> None:
         self.config = config
+        self._handler = handler
         self._emit = emit
         self._stop = asyncio.Event()
         self._stop_reason = "asked to stop"
@@ -104,6 +106,12 @@ class Gateway:
         """End politely; ``run`` returns when the peers have been told."""
         self._stop_reason = reason
         self._stop.set()
+
+    def carry(self, session: int, protocol: int, information: bytes) -> bool:
+        """Send a packet of a handler's protocol through a session, by its handle. False if it cannot be sent there now."""
+        sent = self._ladder.carry(session, protocol, information, self._driver.now())
+        self._driver.flush()
+        return sent
 
     # --- opening and closing ------------------------------------------------------------------------------------------------
 
@@ -167,7 +175,9 @@ class Gateway:
             tables,
             LadderConfig(
                 l2tp=build.gateway_l2tp(config),
-                link=build.gateway_link(config),
+                link=replace(
+                    build.gateway_link(config), foreign=frozenset(self._handler.protocols if self._handler is not None else ())
+                ),
                 max_sessions=config.limits.max_sessions,
                 allow_clear=section.allow_clear_l2tp,
                 keylog=self._keylog is not None,
@@ -217,6 +227,12 @@ class Gateway:
                 self._publish(out.SessionUp(time=time.time(), session=self._record(event.session)))
             case events.SessionDown():
                 self._on_session_down(event)
+            case events.Carried():
+                if self._handler is not None:
+                    self._handler.received(event.session, event.protocol, event.information)
+            case events.ProtocolRejected():
+                if self._handler is not None:
+                    self._handler.rejected(event.session, event.protocol)
             case events.Refused():
                 self._refused(event.remote, event.failure)
             case events.IkeKey():

@@ -48,7 +48,9 @@ class SessionRecord:
     host_name: str = ""
     """The L2TP peer's host name."""
     computer: str = ""
-    """What LCP Identification said."""
+    """What LCP Identification said: of Windows' two or three texts, the computer's name."""
+    software: str = ""
+    """The other texts: ``MSRASV5.20``."""
     calling_number: str = ""
     username: str = ""
     auth_method: str = ""
@@ -138,6 +140,23 @@ class Carried:
 
 
 @dataclass(frozen=True, slots=True)
+class ProtocolRejected:
+    """The peer does not speak a registered protocol."""
+
+    session: SessionRecord
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRemaining:
+    """The gateway says how long the session will last."""
+
+    session: SessionRecord
+    seconds: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A connection broke on a rung before a session was up."""
 
@@ -185,6 +204,8 @@ StackEvent: TypeAlias = (
     | SessionDown
     | Ip6Learned
     | Carried
+    | ProtocolRejected
+    | TimeRemaining
     | Refused
     | Dropped
     | IkeKey

@@ -15,6 +15,7 @@ The roles differ in a few hooks only: ``lns.py`` waits, asks who the user is and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from itertools import count
@@ -691,7 +692,11 @@ class Ladder:
                 record.rungs.setdefault(Rung.NETWORK, now)
                 self._session_up(session, now)
             case ppp_events.Identification():
-                record.computer = event.text if not record.computer else f"{record.computer}, {event.text}"[:255]
+                _identify(record, event.text)
+            case ppp_events.TimeRemaining():
+                self._events.put(events.TimeRemaining(record, event.seconds, event.text))
+            case ppp_events.ProtocolRejected():
+                self._events.put(events.ProtocolRejected(record, event.protocol))
             case ppp_events.LinkDown():
                 failure = session.failure or session.rejected or event.failure
                 peer = session.peer
@@ -715,6 +720,9 @@ class Ladder:
             record.up = True
             session.used = now
             self._limit(session, now)
+            if self.config.session_timeout:
+                session.link.time_remaining(self.config.session_timeout, "session limit of the gateway")
+                self._touch("ppp", record.handle)
             self._events.put(events.SessionUp(record))
 
     # --- IPv6, and what else a session carries ----------------------------------------------------------------------------------
@@ -886,6 +894,18 @@ class Ladder:
             if carried != session.carried:
                 session.carried, session.used = carried, now
         self._timers.set(("activity", peer.record.handle), now + _ACTIVITY_INTERVAL)
+
+
+_COMPUTER = re.compile(r"MSRAS-\d+-(.+)")
+_TEXT_MAX = 255
+
+
+def _identify(record: events.SessionRecord, text: str) -> None:
+    """Windows names its RAS version (MSRASV5.20), its computer (MSRAS-0-LAPTOP), and a GUID; others say what they like."""
+    if found := _COMPUTER.fullmatch(text):
+        record.computer = found[1]
+    elif text not in record.software.split(", "):
+        record.software = f"{record.software}, {text}".removeprefix(", ")[:_TEXT_MAX]
 
 
 def _mppe_policy(encryption: Encryption) -> MppePolicy:
