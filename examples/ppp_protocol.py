@@ -56,10 +56,10 @@ def run(*ends: Endpoint) -> None:
                 moved = True
 
 
-def line(**server: frozenset[int]) -> tuple[Endpoint, Endpoint]:
+def line(*taken: int) -> tuple[Endpoint, Endpoint]:
     """Two ends that have agreed on LCP and IPCP."""
     here = LinkConfig(server=False, foreign=frozenset({ECHO}), local_address=IPv4Address("10.0.0.2"))
-    there = LinkConfig(server=False, local_address=IPv4Address("10.0.0.1"), **server)
+    there = LinkConfig(server=False, local_address=IPv4Address("10.0.0.1"), foreign=frozenset(taken))
     ends = (
         Endpoint("here", Link(here, secrets.token_bytes)),
         Endpoint("there", Link(there, secrets.token_bytes), answers=True),
@@ -72,7 +72,7 @@ def line(**server: frozenset[int]) -> tuple[Endpoint, Endpoint]:
 
 def main() -> None:
     """Send a packet to a peer with a handler, and to one without."""
-    here, there = line(foreign=frozenset({ECHO}))
+    here, there = line(ECHO)
     assert here.up
     assert here.link.carry(ECHO, b"hello")
     run(here, there)

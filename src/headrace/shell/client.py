@@ -320,7 +320,7 @@ class Call:
                     f"the gateway ends the session in {out.duration(event.seconds)}: {event.text or 'no reason given'}",
                     event="time-remaining",
                     seconds=event.seconds,
-                    text=event.text,
+                    message=event.text,
                 )
             case events.Ip6Learned():
                 addresses = ", ".join(map(str, event.session.addresses6)) or "none"
