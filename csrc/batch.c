@@ -86,5 +86,8 @@ int hr_batch_check(struct hr_batch *batch, uint32_t kinds, struct hr_work *work)
 		rising &= begin >= end;
 		end = finish;
 	}
+	if (batch->spare_len != 0 &&
+	    (batch->spare_off > batch->arena_len || batch->spare_len > batch->arena_len - batch->spare_off))
+		return HR_E_ARGUMENT;
 	return rising ? 0 : check_disjoint(batch, work);
 }

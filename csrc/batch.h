@@ -40,11 +40,19 @@ struct hr_packet {
 	struct hr_session *session;
 	const struct hr_plan *plan;
 	uint8_t newest;	 /* decap: its sequence number moved the replay window */
-	uint8_t encrypt; /* encap: MPPE has to work on it */
+	uint8_t encrypt; /* encap: enum hr_ccp_work; decap: 1 = the frame was inside an MPPE, MPPC or Deflate frame */
 	uint16_t next;	 /* mppe.c: the following packet of the same direction of a session */
 	uint16_t steps;	 /* mppe.c: key changes from the packet before to this one */
 };
 _Static_assert(sizeof(struct hr_packet) == 64, "one cache line");
+
+/* What CCP's method has to do with a packet that goes out. */
+enum hr_ccp_work {
+	HR_CCP_NOTHING = 0,
+	HR_CCP_WRAP = 1,    /* encrypt, compress: two octets of header and the protocol inside are on top */
+	HR_CCP_DEFLATE = 2, /* as it is if that is not larger */
+	HR_CCP_BARE = 3	    /* Deflate has found that it is not */
+};
 
 /* The working set of one hr_encap() or hr_decap(). It belongs to the reader (grace.h) and is used again by the next call. */
 struct hr_work {
@@ -53,6 +61,8 @@ struct hr_work {
 	uint32_t self; /* number of the reader + 1: what it writes into the locks it holds */
 	struct hr_desc *desc;
 	uint64_t now;
+	uint8_t *arena;
+	uint64_t spare_at, spare_end; /* what is left of the arena's spare octets */
 
 	uint32_t alive_n;
 	uint32_t ended;	    /* packets that ended in this stage */
@@ -71,6 +81,8 @@ struct hr_work {
 	struct hr_mppe *active[HR_BATCH_MAX];
 	struct hr_mppe_rekey_job rekey[HR_BATCH_MAX];
 	struct hr_rc4_job rc4[HR_BATCH_MAX];
+	uint16_t worked[HR_BATCH_MAX]; /* packet of each RC4 job */
+	uint8_t scratch[16384];	       /* ccp.c: a frame being compressed or expanded */
 };
 
 typedef void hr_stage(struct hr_work *work);

@@ -59,7 +59,7 @@ enum hr_status {
 	HR_EXC_PPP = 4,	  /* PPP frame other than IP to be forwarded: desc.session, desc.ppp_proto */
 	HR_EXC_MOVED = 5, /* the peer's outer address changed, proven by ICV and replay check; no payload */
 	HR_EXC_SOFT_LIMIT = 6, /* the SA reached its soft volume or sequence limit; once per SA; no payload */
-	HR_EXC_MPPE_RESET = 7, /* stateful MPPE lost its place: a CCP Reset-Request is due; no payload */
+	HR_EXC_MPPE_RESET = 7, /* stateful MPPE, MPPC or Deflate lost its place: a CCP Reset-Request is due; no payload */
 	HR_EXC_CLEAR_L2TP = 8, /* L2TP control in clear from an address that has no peer record yet (clear L2TP allowed) */
 	HR_KEEPALIVE = 9,      /* one octet 0xff on UDP 4500, consumed */
 	HR_DUMMY = 10,	       /* ESP next header 59, consumed */
@@ -94,6 +94,11 @@ enum hr_status {
 	HR_DROP_PPP_HEADER = 65,   /* a form that was not negotiated */
 	HR_DROP_PPP_NOT_OPEN = 66, /* user data for a protocol whose NCP is not open */
 	HR_DROP_PPP_MRU = 67,	   /* larger than the peer takes */
+	HR_DROP_VJ_MALFORMED = 68, /* no compressed TCP/IP header is like that */
+	HR_DROP_VJ_LOST = 69,	   /* it builds on a header that was lost: waiting for one that goes whole */
+	/* compression */
+	HR_DROP_DEFLATE_MALFORMED = 70, /* no Deflate frame is like that, or it is too long: a CCP Reset-Request is due */
+	HR_DROP_DEFLATE_LOST = 71,	/* a frame is missing: waiting for the Reset-Ack */
 	/* mppe */
 	HR_DROP_MPPE_HEADER = 72,
 	HR_DROP_MPPE_CLEARTEXT = 73, /* not encrypted although MPPE is required */
@@ -201,6 +206,10 @@ struct hr_batch {
 	struct hr_desc *desc;
 	uint32_t n;
 	uint32_t bad_index; /* with HR_E_DESCRIPTOR */
+	/* Octets of the arena that belong to no packet, for frames that outgrow their place when they are expanded: their
+	 * descriptors come back with off in there. spare_len 0: there are none, and such a frame is HR_DROP_ROOM. */
+	uint64_t spare_off;
+	uint64_t spare_len;
 };
 
 /* The other side of one IKE SA: all its SAs, tunnels and sessions hang on it. */
@@ -270,23 +279,29 @@ struct hr_session_config {
 	uint8_t own6[16]; /* the same as an IPv6 prefix */
 	uint8_t own6_len; /* 0 = any */
 	uint8_t tun;	  /* reserved: index of the TUN set */
-	uint16_t spare;
-	uint64_t rate_rx; /* octets a second from the peer, 0 = no limit */
+	uint16_t recv_mru; /* largest information field that we take: nothing is expanded beyond it; 1500 at least */
+	uint64_t rate_rx;  /* octets a second from the peer, 0 = no limit */
 	uint64_t rate_tx;
 	uint64_t cookie; /* the control plane's handle */
 };
 
-/* One direction of MPPE. The key is RFC 3079's start key for the direction; the session key is derived inside.
- * An export has resume set and can be imported as it is, or with count moved ahead: the key follows. */
+enum hr_compression { HR_COMPRESS_NONE = 0, HR_COMPRESS_MPPC = 1, HR_COMPRESS_DEFLATE = 2 };
+
+/* One direction of MPPE, of compression, or of MPPE with MPPC: what CCP agreed for it. The key is RFC 3079's start key for the
+ * direction; the session key is derived inside. An export has resume set and can be imported as it is, or with count moved
+ * ahead: the key follows. */
 struct hr_mppe_config {
 	uint8_t outbound;
-	uint8_t bits; /* 40, 56, 128, or 0: close this direction */
+	uint8_t bits; /* 40, 56, 128, or 0: no encryption; without compression either, this direction is closed */
 	uint8_t stateless;
 	uint8_t resume;		 /* 1: session_key is where the chain of keys stood when key_count was the next count */
 	uint16_t count;		 /* coherency count to begin with, 0 for a new session */
 	uint16_t key_count;	 /* with resume */
 	uint8_t start_key[16];	 /* 8 octets are used for 40 and 56 bits */
 	uint8_t session_key[16]; /* with resume */
+	uint8_t compression;	 /* enum hr_compression */
+	uint8_t window;		 /* Deflate: 9 to 15, the power of two of its history */
+	uint16_t spare;
 };
 
 struct hr_session_stats {
@@ -331,6 +346,7 @@ const char *hr_kernel_name(uint32_t index);  /* "aes-cbc-encrypt: vaes512"; NULL
 const char *hr_status_text(uint32_t status); /* one sentence; NULL for a number that is no status */
 const char *hr_error_text(int error);
 void hr_wipe(void *memory, size_t len);
+int hr_deflate_available(void); /* 1: this machine has the zlib that Deflate needs */
 
 /* ESP cryptography alone, without tables or pipeline: what `headrace bench kernels` times and the kernels' tests drive. A key
  * belongs to the caller until hr_crypt_key_free(); calls only read it, so many threads may share it.
@@ -405,6 +421,16 @@ void hr_mppc_lose_receiver(struct hr_mppc *link); /* a packet is missing: nothin
 int hr_mppc_compress_batch(struct hr_mppc *const *links, uint32_t n_links, struct hr_batch *batch);
 int hr_mppc_expand_batch(struct hr_mppc *const *links, uint32_t n_links, struct hr_batch *batch);
 
+/* Van Jacobson's compression of TCP/IP headers (RFC 1144): both directions, in the order of the batch, in place.
+ * compress: descriptors cover IPv4 packets; desc.ppp_proto comes out (0021, 002d, 002f), off and len move. HR_OK.
+ * expand:   desc.ppp_proto goes in. HR_OK, HR_DROP_VJ_MALFORMED, HR_DROP_VJ_LOST, HR_DROP_ROOM (120 octets of room_head are
+ * always enough). 0, HR_E_ARGUMENT, HR_E_DESCRIPTOR: then nothing was touched. */
+struct hr_vj_pair;
+struct hr_vj_pair *hr_vj_new(uint32_t slots, uint32_t omit_slot); /* slots: 1 to 16; NULL: out of range, or no memory */
+void hr_vj_free(struct hr_vj_pair *pair);			  /* wipes; NULL is nothing */
+int hr_vj_compress_batch(struct hr_vj_pair *pair, struct hr_batch *batch);
+int hr_vj_expand_batch(struct hr_vj_pair *pair, struct hr_batch *batch);
+
 /* Tables. */
 struct hr_dp *hr_dp_new(const struct hr_dp_config *config);
 void hr_dp_free(struct hr_dp *dp); /* no thread may be using it; keys are wiped */
@@ -423,6 +449,9 @@ int hr_sa_remove(struct hr_dp *dp, uint32_t index);
 int hr_session_add(struct hr_dp *dp, const struct hr_session_config *config, uint32_t *index);
 int hr_session_update(struct hr_dp *dp, uint32_t index, const struct hr_session_config *config); /* numbering and MPPE stay */
 int hr_session_mppe(struct hr_dp *dp, uint32_t index, const struct hr_mppe_config *config);
+/* Van Jacobson's compression of one direction: slots 1 to 16, or 0: none. `omit_slot` (outbound): the peer takes packets that
+ * do not name their slot, which only a line that keeps the order of packets bears. */
+int hr_session_vj(struct hr_dp *dp, uint32_t index, uint8_t outbound, uint8_t slots, uint8_t omit_slot);
 int hr_session_mppe_flush(struct hr_dp *dp, uint32_t index); /* the peer asked for a reset: A bit on the next packet out */
 int hr_session_mppe_export(struct hr_dp *dp, uint32_t index, uint8_t outbound, struct hr_mppe_config *config);
 int hr_session_stats(struct hr_dp *dp, uint32_t index, struct hr_session_stats *stats);
@@ -441,6 +470,11 @@ int hr_dp_events(struct hr_dp *dp, struct hr_dp_event *event, uint32_t max);
 /* Packets. Every descriptor comes back with a status; see enum hr_kind for what its off and len cover then. */
 int hr_encap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns);
 int hr_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns);
+/* The same for sessions with a line of their own in place of L2TP and ESP (a serial port, a pty): what comes out of encap and
+ * goes into decap are PPP frames, HR_KIND_PPP, with or without address and control; desc.session says whose. In front of what
+ * goes in there must be 2 octets of room. The session hangs on a peer with `clear`, which is otherwise of no account. */
+int hr_line_encap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns);
+int hr_line_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns);
 
 /* The ICMP answer of a router (RFC 792 and 1191, RFC 4443) to an inner packet that does not fit: its length, 0 if none may be
  * sent (the packet is an error message, a fragment that is not the first, or not from a single host). It names the packet's own

@@ -298,7 +298,7 @@ static enum hr_status outbound(struct hr_work *work, struct hr_desc *d, uint32_t
 	if (encrypt < 0)
 		return HR_DROP_MPPE_NOT_OPEN;
 	/* MPPE's header and the protocol inside count as information */
-	const uint32_t largest = plan->mru - (encrypt ? 4u : 0u);
+	const uint32_t largest = plan->mru - (encrypt == HR_CCP_WRAP ? 4u : 0u);
 	if (len > largest) {
 		d->seq = largest;
 		return HR_DROP_TOO_BIG;
@@ -309,7 +309,7 @@ static enum hr_status outbound(struct hr_work *work, struct hr_desc *d, uint32_t
 	if (mss != 0)
 		clamp_mss(p, len, protocol, mss);
 	work->packet[i].encrypt = (uint8_t)encrypt;
-	work->encrypted += (uint32_t)encrypt;
+	work->encrypted += encrypt != HR_CCP_NOTHING;
 	return HR_PENDING;
 }
 

@@ -5,7 +5,10 @@
  *  +-------------------------------+-+-+-+-+-----------------------+------------------------------
  *  |  PPP protocol 00fd            |A|B|C|D|  coherency count      |  RC4 of protocol, information
  *  +-------------------------------+-+-+-+-+-----------------------+------------------------------
- *   A flushed, B and C are MPPC's (never used here), D encrypted
+ *   A flushed, B and C are MPPC's, D encrypted
+ *
+ * Compression (ccp.c) works here too, since it has the same order and the same header: MPPC before the encryption, with or
+ * without it, or Deflate in place of both. Where MPPC is on, the peer is one that follows the RFC: no Linux kernel has it.
  *
  * Stateless: a new key before every packet, the first included; A on all. A receiver changes its key once for every count that
  * it misses. Stateful: RC4 runs on from packet to packet; a new key before every flag packet, whose count ends in ff.
@@ -36,7 +39,8 @@ enum {
 	HALF = COUNTS / 2,
 	SLACK = 64,	/* how far a peer with several processors may disagree with itself about the order of packets */
 	RESETS_MAX = 8, /* answers to Reset-Requests that may have been lost and are searched for */
-	PROBE = 2 + 60	/* protocol and the longest IPv4 header: enough to judge a plaintext by */
+	NOTED_LAST = 0x3fff,
+	PROBE = 2 + 60 /* protocol and the longest IPv4 header: enough to judge a plaintext by */
 };
 
 /* One change of key is about as dear as decrypting a small packet, and a lost packet costs one without being sent: a peer that
@@ -121,14 +125,35 @@ static void clear(struct hr_mppe *mppe)
 	mppe->esp_serial = 0;
 	mppe->esp_seq = mppe->reset_ns = 0;
 	atomic_store(&mppe->step_clock, 0);
+	hr_ccp_free(mppe->ccp);
+	mppe->ccp = NULL;
+	mppe->compressed = mppe->bare = 0;
 }
 
-static void start(struct hr_mppe *mppe, const struct hr_mppe_config *config)
+static uint32_t mode_of(const struct hr_mppe_config *config)
+{
+	if (config->bits == 0)
+		return HR_MPPE_PLAIN;
+	return config->stateless ? HR_MPPE_STATELESS : HR_MPPE_STATEFUL;
+}
+
+static void start(struct hr_mppe *mppe, const struct hr_mppe_config *config, struct hr_ccp *ccp)
 {
 	const uint32_t from = config->resume ? config->key_count : 0;
 	const uint32_t ahead = (uint32_t)(config->count - from) & HR_MPPE_COUNT;
 
 	clear(mppe);
+	mppe->ccp = ccp;
+	mppe->compressed = ccp != NULL;
+	mppe->bare = config->compression == HR_COMPRESS_DEFLATE;
+	if (ccp != NULL)
+		mppe->habit = HR_HABIT_KEEPS;
+	if (config->bits == 0) {
+		mppe->count = config->count;
+		mppe->flush = mppe->waiting = config->resume || config->count != 0;
+		atomic_store(&mppe->mode, HR_MPPE_PLAIN);
+		return;
+	}
 	mppe->bits = config->bits;
 	mppe->key_len = config->bits == 128 ? 16 : 8;
 	memcpy(mppe->start, config->start_key, mppe->key_len);
@@ -145,22 +170,28 @@ static void start(struct hr_mppe *mppe, const struct hr_mppe_config *config)
 		mppe->flush = mppe->waiting = config->resume || config->count != 0;
 		restart_rc4(mppe);
 	}
-	atomic_store(&mppe->mode, config->stateless ? HR_MPPE_STATELESS : HR_MPPE_STATEFUL);
+	atomic_store(&mppe->mode, mode_of(config));
 }
 
 int hr_mppe_open(struct hr_mppe *mppe, const struct hr_mppe_config *config)
 {
-	const int close = config->bits == 0;
+	const int close = config->bits == 0 && config->compression == HR_COMPRESS_NONE;
+	struct hr_ccp *ccp = NULL;
+	int error = 0;
 
-	if (!close && config->bits != 40 && config->bits != 56 && config->bits != 128)
+	if (config->bits != 0 && config->bits != 40 && config->bits != 56 && config->bits != 128)
 		return HR_E_ARGUMENT;
 	if (config->count >= COUNTS || config->key_count >= COUNTS)
 		return HR_E_ARGUMENT;
+	if (config->compression != HR_COMPRESS_NONE)
+		ccp = hr_ccp_new(config, &error);
+	if (error != 0)
+		return error;
 	hr_mppe_lock(mppe, HR_OWNER_WRITER);
 	if (close)
 		clear(mppe);
 	else
-		start(mppe, config);
+		start(mppe, config, ccp);
 	hr_mppe_unlock(mppe);
 	return 0;
 }
@@ -169,7 +200,13 @@ void hr_mppe_export(struct hr_mppe *mppe, struct hr_mppe_config *config)
 {
 	memset(config, 0, sizeof *config);
 	hr_mppe_lock(mppe, HR_OWNER_WRITER);
-	if (atomic_load(&mppe->mode) != HR_MPPE_CLOSED) {
+	if (mppe->ccp != NULL && mppe->ccp->method == HR_COMPRESS_MPPC)
+		config->compression = HR_COMPRESS_MPPC;
+	if (atomic_load(&mppe->mode) == HR_MPPE_PLAIN && config->compression != HR_COMPRESS_NONE) {
+		config->resume = 1;
+		config->stateless = mppe->ccp->restart;
+		config->count = config->key_count = mppe->count;
+	} else if (mppe->bits != 0) {
 		config->bits = mppe->bits;
 		config->stateless = atomic_load(&mppe->mode) == HR_MPPE_STATELESS;
 		config->resume = 1;
@@ -198,11 +235,21 @@ void hr_mppe_wipe(struct hr_mppe *mppe)
  * stateless mode; in stateful mode it leaves the stream where the packet begins. */
 typedef int admit_fn(struct hr_work *work, struct hr_mppe *mppe, uint32_t i);
 
+typedef void after_fn(struct hr_work *work, uint32_t i);
+
 struct direction {
 	size_t offset; /* of the struct hr_mppe in the session */
 	admit_fn *stateless;
 	admit_fn *stateful;
+	admit_fn *plain; /* all of it: there is nothing to encrypt */
+	after_fn *after; /* what is left to do when RC4 has run; NULL: nothing */
 };
+
+static void finish(struct hr_work *work, const struct direction *direction, uint32_t jobs)
+{
+	for (uint32_t k = 0; direction->after != NULL && k < jobs; k++)
+		direction->after(work, work->worked[k]);
+}
 
 /* Take the locks of the sessions of work->todo[0 .. n), as many as come without waiting for one while holding another, and
  * chain their packets behind them. The sessions that are held go to work->held, how many to *held; what was put off goes to the
@@ -267,7 +314,7 @@ static struct hr_rc4_job rc4_job(struct hr_work *work, uint32_t i)
 
 /* Stateless: in each round every chain changes its key once; a packet whose changes are made has its key. Then all packets of
  * all sessions are encrypted or decrypted at once. */
-static void run_keys(struct hr_work *work, uint32_t active)
+static void run_keys(struct hr_work *work, uint32_t active, const struct direction *direction)
 {
 	uint32_t jobs = 0;
 
@@ -282,7 +329,7 @@ static void run_keys(struct hr_work *work, uint32_t active)
 			work->rc4[jobs] = rc4_job(work, i);
 			work->rc4[jobs].key = work->key[jobs];
 			work->rc4[jobs].key_len = mppe->key_len;
-			jobs++;
+			work->worked[jobs++] = (uint16_t)i;
 			mppe->first = work->packet[i].next;
 			if (mppe->first == HR_CHAIN_END) {
 				work->active[a] = work->active[--active];
@@ -292,10 +339,11 @@ static void run_keys(struct hr_work *work, uint32_t active)
 	}
 	hr_rc4_batch(work->rc4, jobs);
 	hr_erase(work->key, jobs * sizeof work->key[0]);
+	finish(work, direction, jobs);
 }
 
 /* Stateful: in each round every stream works its next packet. */
-static void run_streams(struct hr_work *work, uint32_t active, admit_fn *admit)
+static void run_streams(struct hr_work *work, uint32_t active, const struct direction *direction)
 {
 	uint32_t jobs;
 
@@ -306,15 +354,24 @@ static void run_streams(struct hr_work *work, uint32_t active, admit_fn *admit)
 			while (mppe->first != HR_CHAIN_END) {
 				const uint32_t i = mppe->first;
 				mppe->first = work->packet[i].next;
-				if (!admit(work, mppe, i))
+				if (!direction->stateful(work, mppe, i))
 					continue;
+				work->worked[jobs] = (uint16_t)i;
 				work->rc4[jobs] = rc4_job(work, i);
 				work->rc4[jobs++].state = &mppe->rc4;
 				break;
 			}
 		}
 		hr_rc4_batch(work->rc4, jobs);
+		finish(work, direction, jobs);
 	} while (jobs != 0);
+}
+
+/* Compression alone: one packet after the other. */
+static void run_plain(struct hr_work *work, struct hr_mppe *mppe, admit_fn *plain)
+{
+	for (uint32_t i = mppe->first; i != HR_CHAIN_END; i = work->packet[i].next)
+		plain(work, mppe, i);
 }
 
 /* Work the packets of work->todo[0 .. n). */
@@ -329,18 +386,22 @@ static void run(struct hr_work *work, uint32_t n, const struct direction *direct
 			const uint32_t mode = atomic_load_explicit(&mppe->mode, memory_order_relaxed);
 			if (mode == HR_MPPE_STATEFUL)
 				continue;
+			if (mode == HR_MPPE_PLAIN) {
+				run_plain(work, mppe, direction->plain);
+				continue;
+			}
 			admit_chain(work, mppe, mode == HR_MPPE_STATELESS ? direction->stateless : refuse);
 			if (mppe->first == HR_CHAIN_END)
 				continue;
 			work->rekey[keys] = rekey_job(mppe, mppe->current, 0);
 			work->active[keys++] = mppe;
 		}
-		run_keys(work, keys);
+		run_keys(work, keys, direction);
 		for (uint32_t h = 0; h < held; h++) {
 			if (atomic_load_explicit(&work->held[h]->mode, memory_order_relaxed) == HR_MPPE_STATEFUL)
 				work->active[streams++] = work->held[h];
 		}
-		run_streams(work, streams, direction->stateful);
+		run_streams(work, streams, direction);
 		for (uint32_t h = 0; h < held; h++)
 			hr_mppe_unlock(work->held[h]);
 	}
@@ -351,6 +412,8 @@ static void run(struct hr_work *work, uint32_t n, const struct direction *direct
 static int number_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
 	work->packet[i].header = HR_MPPE_FLUSHED | HR_MPPE_ENCRYPTED | mppe->count;
+	if (mppe->ccp != NULL)
+		work->packet[i].header |= hr_ccp_mppc_compress(work, mppe->ccp, i);
 	work->packet[i].steps = 1;
 	mppe->count = (uint16_t)count_add(mppe->count, 1);
 	return 1;
@@ -361,25 +424,52 @@ static int number_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 	const uint32_t count = mppe->flush ? mppe->count | 0xffu : mppe->count;
 
 	work->packet[i].header = HR_MPPE_ENCRYPTED | count;
+	if (mppe->ccp != NULL) { /* a history that begins anew has its A, and a flag packet begins one */
+		if (is_flag(count))
+			hr_ccp_flush(mppe->ccp);
+		work->packet[i].header |= hr_ccp_mppc_compress(work, mppe->ccp, i);
+	}
 	if (is_flag(count)) {
 		change_key(mppe, mppe->current, 1);
-		restart_rc4(mppe);
 		work->packet[i].header |= HR_MPPE_FLUSHED;
 	}
+	if (work->packet[i].header & HR_MPPE_FLUSHED)
+		restart_rc4(mppe);
 	mppe->flush = 0;
 	mppe->count = (uint16_t)count_add(count, 1);
 	return 1;
 }
 
-static const struct direction outbound = {offsetof(struct hr_session, mppe_out), number_stateless, number_stateful};
+/* MPPC without encryption (RFC 2118): the same header and count, and A only where the history begins anew. */
+static int number_plain(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
+{
+	if (mppe->ccp->method == HR_COMPRESS_DEFLATE) {
+		if (!hr_ccp_deflate_compress(work, mppe->ccp, i))
+			work->packet[i].encrypt = HR_CCP_BARE;
+		return 1;
+	}
+	if (mppe->flush)
+		hr_ccp_flush(mppe->ccp);
+	mppe->flush = 0;
+	work->packet[i].header = mppe->count | hr_ccp_mppc_compress(work, mppe->ccp, i);
+	mppe->count = (uint16_t)count_add(mppe->count, 1);
+	return 1;
+}
+
+static const struct direction outbound = {offsetof(struct hr_session, mppe_out), number_stateless, number_stateful,
+					  number_plain, NULL};
 
 int hr_mppe_wanted(const struct hr_session *session, const struct hr_plan *plan)
 {
-	if (plan->policy == HR_MPPE_NEVER)
-		return 0;
-	if (atomic_load_explicit(&session->mppe_out.mode, memory_order_relaxed) != HR_MPPE_CLOSED)
-		return 1;
-	return plan->policy == HR_MPPE_REQUIRED ? -1 : 0;
+	const uint32_t mode = atomic_load_explicit(&session->mppe_out.mode, memory_order_relaxed);
+
+	if (mode == HR_MPPE_STATELESS || mode == HR_MPPE_STATEFUL)
+		return plan->policy == HR_MPPE_NEVER ? HR_CCP_NOTHING : HR_CCP_WRAP;
+	if (plan->policy == HR_MPPE_REQUIRED)
+		return -1;
+	if (mode != HR_MPPE_PLAIN)
+		return HR_CCP_NOTHING;
+	return session->mppe_out.bare ? HR_CCP_DEFLATE : HR_CCP_WRAP;
 }
 
 void hr_mppe_encrypt(struct hr_work *work)
@@ -398,8 +488,10 @@ void hr_mppe_encrypt(struct hr_work *work)
 		const uint32_t i = alive.at[k];
 		if (!work->packet[i].encrypt || alive.desc[i].status != HR_PENDING)
 			continue;
-		hr_put16(hr_push(work, i, HEADER), work->packet[i].header);
-		hr_ppp_push_protocol(work, i, work->packet[i].plan, HR_PPP_MPPE);
+		if (work->packet[i].encrypt == HR_CCP_WRAP)
+			hr_put16(hr_push(work, i, HEADER), work->packet[i].header);
+		if (work->packet[i].encrypt != HR_CCP_BARE)
+			hr_ppp_push_protocol(work, i, work->packet[i].plan, HR_PPP_MPPE);
 		if (!work->packet[i].plan->acfc)
 			hr_ppp_push_address(work, i);
 	}
@@ -459,22 +551,28 @@ static int admit_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 	if (!affordable(work, mppe, ahead))
 		return drop(work, i, HR_DROP_MPPE_LOST);
 	work->packet[i].steps = (uint16_t)(ahead + 1);
+	work->desc[i].flags |= HR_FLAG_MPPE;
 	remember(work, mppe, i, count);
 	return 1;
 }
 
-/* All is lost until the peer sets A. Ask it to, once a second at most. */
-static int lose(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
+/* Nothing can be read until the peer begins anew. Ask it to, once a second at most. */
+static int ask(struct hr_work *work, struct hr_mppe *mppe, uint32_t i, enum hr_status status)
 {
 	struct hr_session *const session = work->packet[i].session;
 
-	mppe->waiting = 1;
 	if (mppe->resets == 0 || work->now - mppe->reset_ns >= RESET_AGAIN_NS) {
 		mppe->resets = (uint8_t)(mppe->resets + (mppe->resets < RESETS_MAX));
 		mppe->reset_ns = work->now;
 		hr_event_post(work, HR_EXC_MPPE_RESET, session->index, session->serial, &session->mppe_reset);
 	}
-	return drop(work, i, HR_DROP_MPPE_LOST);
+	return drop(work, i, status);
+}
+
+static int lose(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
+{
+	mppe->waiting = 1;
+	return ask(work, mppe, i, HR_DROP_MPPE_LOST);
 }
 
 /* Whether this is the beginning of an IP packet of `len` octets with its protocol field. */
@@ -572,23 +670,105 @@ static int admit_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t i
 		restart_rc4(mppe);
 		mppe->waiting = mppe->resets = 0;
 	}
+	work->desc[i].flags |= HR_FLAG_MPPE;
 	remember(work, mppe, i, count);
 	return 1;
 }
 
-static const struct direction inbound = {offsetof(struct hr_session, mppe_in), admit_stateless, admit_stateful};
+/* MPPC without encryption: what its header says of the history goes for the count, too. */
+static int admit_mppc(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
+{
+	const uint32_t count = work->packet[i].header & HR_MPPE_COUNT;
+	const uint32_t ahead = count_add(count, (uint32_t)COUNTS - mppe->count);
 
+	if (!is_newer(work, mppe, i, ahead))
+		return drop(work, i, HR_DROP_MPPE_STALE);
+	if (work->packet[i].header & HR_MPPE_FLUSHED)
+		mppe->waiting = mppe->resets = 0;
+	else if (mppe->waiting || ahead != 0)
+		return lose(work, mppe, i);
+	remember(work, mppe, i, count);
+	return 1;
+}
+
+/* Deflate, and what is to be known of what passes by it. */
+static enum hr_status inflate(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
+{
+	const struct hr_packet *const packet = &work->packet[i];
+
+	if (work->desc[i].ppp_proto == HR_PPP_MPPE)
+		return hr_ccp_deflate_expand(work, mppe->ccp, i);
+	if (work->desc[i].ppp_proto != HR_PPP_CCP)
+		return hr_ccp_deflate_note(work, mppe->ccp, i);
+	if (packet->len >= 2)
+		hr_ccp_reset_passes(mppe->ccp, packet->data[0], packet->data[1], 0);
+	return HR_PENDING;
+}
+
+/* The history is of no use any more, in stateful mode. */
+static void expand(struct hr_work *work, uint32_t i)
+{
+	struct hr_mppe *const mppe = &work->packet[i].session->mppe_in;
+
+	if (mppe->ccp == NULL)
+		return;
+	const enum hr_status status = hr_ccp_mppc_expand(work, mppe->ccp, i);
+	if (status == HR_PENDING)
+		return;
+	if (mppe->ccp->restart || status == HR_DROP_ROOM) {
+		drop(work, i, status);
+		return;
+	}
+	mppe->waiting = 1;
+	ask(work, mppe, i, status);
+}
+
+static int admit_plain(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
+{
+	if (mppe->ccp->method == HR_COMPRESS_DEFLATE) {
+		const enum hr_status status = inflate(work, mppe, i);
+		if (status == HR_DROP_ROOM)
+			return drop(work, i, status);
+		if (status != HR_PENDING)
+			return ask(work, mppe, i, status);
+		if (!mppe->ccp->waiting)
+			mppe->resets = 0;
+		return 1;
+	}
+	if (work->desc[i].ppp_proto != HR_PPP_MPPE || !admit_mppc(work, mppe, i))
+		return 0;
+	expand(work, i);
+	return 1;
+}
+
+static const struct direction inbound = {offsetof(struct hr_session, mppe_in), admit_stateless, admit_stateful, admit_plain,
+					 expand};
+
+/* What of the two octets in front may be set, by the mode; MPPC's own bits only where it was negotiated. */
 static enum hr_status check_header(const struct hr_work *work, uint32_t i)
 {
 	const struct hr_session *const session = work->packet[i].session;
+	const uint32_t mode = atomic_load_explicit(&session->mppe_in.mode, memory_order_relaxed);
+	const int plain = mode == HR_MPPE_PLAIN;
 
-	if (work->packet[i].plan->policy == HR_MPPE_NEVER ||
-	    atomic_load_explicit(&session->mppe_in.mode, memory_order_relaxed) == HR_MPPE_CLOSED)
+	if (mode == HR_MPPE_CLOSED || (work->packet[i].plan->policy == HR_MPPE_NEVER && !plain))
 		return HR_DROP_MPPE_NOT_OPEN;
 	if (work->packet[i].len <= HEADER)
 		return HR_DROP_MPPE_HEADER;
-	const uint32_t bits = hr_get16(work->packet[i].data) & (HR_MPPE_COMPRESSED | HR_MPPE_ENCRYPTED);
-	return bits == HR_MPPE_ENCRYPTED ? HR_PENDING : HR_DROP_MPPE_HEADER;
+	if (plain && session->mppe_in.bare)
+		return HR_PENDING;
+	const uint32_t bits = hr_get16(work->packet[i].data);
+	if (((bits & HR_MPPE_ENCRYPTED) != 0) == plain)
+		return HR_DROP_MPPE_HEADER;
+	return (bits & HR_MPPE_COMPRESSED) == 0 || session->mppe_in.compressed ? HR_PENDING : HR_DROP_MPPE_HEADER;
+}
+
+/* Deflate takes note of what goes by it: frames in their own form, which are in the history as well (RFC 1979: protocols up to
+ * 3fff), and CCP's resets. */
+static int passes_by(const struct hr_session *session, uint32_t protocol)
+{
+	return session->mppe_in.bare && (protocol == HR_PPP_CCP || protocol <= NOTED_LAST) &&
+	       atomic_load_explicit(&session->mppe_in.mode, memory_order_relaxed) == HR_MPPE_PLAIN;
 }
 
 void hr_mppe_decrypt(struct hr_work *work)
@@ -599,8 +779,11 @@ void hr_mppe_decrypt(struct hr_work *work)
 	for (uint32_t k = 0; k < alive.n; k++) {
 		const uint16_t i = alive.at[k];
 		struct hr_desc *const d = &alive.desc[i];
-		if (d->ppp_proto != HR_PPP_MPPE)
+		if (d->ppp_proto != HR_PPP_MPPE) {
+			if (passes_by(work->packet[i].session, d->ppp_proto))
+				work->todo[n++] = i;
 			continue;
+		}
 		const enum hr_status status = check_header(work, i);
 		if (status != HR_PENDING) {
 			hr_end(work, d, status);
@@ -608,9 +791,23 @@ void hr_mppe_decrypt(struct hr_work *work)
 		}
 		work->packet[i].header = hr_get16(alive.packet[i].data);
 		hr_pull(work, i, HEADER);
-		d->flags |= HR_FLAG_MPPE;
+		work->packet[i].encrypt = 1;
 		work->todo[n++] = i;
 	}
 	if (n != 0)
 		run(work, n, &inbound);
+}
+
+void hr_mppe_says(struct hr_session *session, const uint8_t *packet, uint32_t len)
+{
+	struct hr_mppe *const direction[2] = {&session->mppe_in, &session->mppe_out};
+
+	if (len < 2 || (packet[0] != HR_CCP_RESET_REQUEST && packet[0] != HR_CCP_RESET_ACK))
+		return;
+	for (uint32_t n = 0; n < 2; n++) {
+		hr_mppe_lock(direction[n], HR_OWNER_WRITER);
+		if (direction[n]->ccp != NULL)
+			hr_ccp_reset_passes(direction[n]->ccp, packet[0], packet[1], 1);
+		hr_mppe_unlock(direction[n]);
+	}
 }

@@ -10,12 +10,17 @@
 /* The two octets in front of the ciphertext. */
 enum {
 	HR_MPPE_FLUSHED = 0x8000,    /* A: the key starts afresh with this packet */
-	HR_MPPE_COMPRESSED = 0x6000, /* B, C: MPPC, which is never negotiated */
+	HR_MPPE_COMPRESSED = 0x6000, /* B, C: MPPC's */
 	HR_MPPE_ENCRYPTED = 0x1000,  /* D */
 	HR_MPPE_COUNT = 0x0fff
 };
 
-enum hr_mppe_mode { HR_MPPE_CLOSED = 0, HR_MPPE_STATELESS = 1, HR_MPPE_STATEFUL = 2 };
+enum hr_mppe_mode {
+	HR_MPPE_CLOSED = 0,
+	HR_MPPE_STATELESS = 1,
+	HR_MPPE_STATEFUL = 2,
+	HR_MPPE_PLAIN = 3 /* compression without encryption */
+};
 
 /* What a peer does to its key when it sets A on a packet that is no flag packet. */
 enum hr_mppe_habit {
@@ -30,18 +35,21 @@ struct hr_mppe {
 	uint16_t count;		/* of the next packet */
 	uint8_t bits;
 	uint8_t key_len;
-	uint8_t flush;	      /* outbound, stateful: the peer asked for a reset */
-	uint8_t waiting;      /* inbound, stateful: all is lost until A */
-	uint8_t habit;	      /* inbound, stateful */
-	uint8_t resets;	      /* inbound, stateful: asked for since the last good packet */
-	uint16_t first, last; /* packets of this pass, while the lock is held */
-	uint32_t esp_serial;  /* inbound: the SA and number that carried the last packet */
+	uint8_t flush;		    /* outbound, stateful: the peer asked for a reset */
+	uint8_t waiting;	    /* inbound, stateful: all is lost until A */
+	uint8_t habit;		    /* inbound, stateful */
+	uint8_t resets;		    /* inbound, stateful: asked for since the last good packet */
+	_Atomic uint8_t compressed; /* the same as ccp != NULL, read without the lock, ... */
+	_Atomic uint8_t bare;	    /* ... and that its method is Deflate */
+	uint16_t first, last;	    /* packets of this pass, while the lock is held */
+	uint32_t esp_serial;	    /* inbound: the SA and number that carried the last packet */
 	uint64_t esp_seq;
 	uint64_t reset_ns;	     /* when a reset was last asked for */
 	_Atomic uint64_t step_clock; /* key changes that losses cost are limited (rate.h) */
 	uint8_t start[16];
 	uint8_t current[16];
 	struct hr_rc4_state rc4; /* stateful */
+	struct hr_ccp *ccp;	 /* compression; NULL: none. Belongs to whoever holds the lock */
 };
 
 #define HR_OWNER_WRITER UINT32_MAX
@@ -56,10 +64,13 @@ void hr_mppe_export(struct hr_mppe *mppe, struct hr_mppe_config *config);
 void hr_mppe_flush(struct hr_mppe *mppe);
 void hr_mppe_wipe(struct hr_mppe *mppe);
 
-/* Whether an IP packet of this session is to be encrypted: 1, 0, or -1 if it must be but cannot. */
+/* What is to be done with a packet of this session: enum hr_ccp_work, or -1 if it must be encrypted but cannot. */
 int hr_mppe_wanted(const struct hr_session *session, const struct hr_plan *plan);
 
-hr_stage hr_mppe_encrypt; /* of those marked so: protocol field and information become a whole MPPE frame */
+/* A CCP packet of ours is about to be sent: what it says of resets counts from here on. */
+void hr_mppe_says(struct hr_session *session, const uint8_t *packet, uint32_t len);
+
+hr_stage hr_mppe_encrypt; /* of those marked so: protocol field and information become a whole MPPE, MPPC or Deflate frame */
 hr_stage hr_mppe_decrypt; /* off covers the MPPE header before, the frame's protocol field afterwards */
 
 #endif

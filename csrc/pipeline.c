@@ -12,14 +12,14 @@
  *   3. outer      only now a packet may move its peer to a new address
  *   4. udp        length, and the port that the SA is for
  *   5. l2tp       control messages leave; the session, which must belong to the SA's peer; numbering
- *   6. ppp, mppe  address and control, protocol; decryption; frames that are not user data leave
+ *   6. ppp, mppe  address and control, protocol; decryption, expansion; TCP/IP headers; frames that are not user data leave
  *   7. ip         sane, the peer's own source, not back where it came from, within the rate
  *
  * Payload to wire (encap): the same rooms the other way round.
  *   1. ip         sane
  *   2. route      session, peer, SA, room for every header; whatever can fail without drawing a number fails here
  *   3. ip         loops, size, rate; whether it will be encrypted
- *   4. ppp, mppe  protocol, address and control; encryption
+ *   4. vj, ppp, mppe  TCP/IP headers; protocol, address and control; compression, encryption
  *   5. l2tp, udp  headers
  *   6. esp        sequence number, padding; encryption and ICV
  *   7. outer      where to, from which socket
@@ -42,6 +42,7 @@ static hr_stage *const decap[] = {
 
 static hr_stage *const encap[] = {
     hr_ip_check,      hr_route,	       hr_ip_outbound, /* ip.c, route.c */
+    hr_vj_shrink,				       /* vj_stage.c */
     hr_ppp_frame,     hr_mppe_encrypt,		       /* ppp.c, mppe.c */
     hr_l2tp_frame,				       /* l2tp.c */
     hr_udp_frame,				       /* udp.c */
@@ -49,7 +50,23 @@ static hr_stage *const encap[] = {
     hr_outer_address,				       /* outer.c */
 };
 
+/* A line of its own: neither outer headers nor L2TP. */
+static hr_stage *const line_decap[] = {
+    hr_line_enter,				  /* line.c */
+    hr_ppp_outer,  hr_mppe_decrypt, hr_ppp_inner, /* ppp.c, mppe.c */
+    hr_ip_inbound,				  /* ip.c */
+};
+
+static hr_stage *const line_encap[] = {
+    hr_ip_check,   hr_route,	    hr_ip_outbound, /* ip.c, route.c */
+    hr_vj_shrink,				    /* vj_stage.c */
+    hr_ppp_frame,  hr_mppe_encrypt,		    /* ppp.c, mppe.c */
+    hr_line_leave,				    /* line.c */
+};
+
 enum {
+	LINE_KINDS = 1 << HR_KIND_PPP,
+	LINE_ENCAP_KINDS = 1 << HR_KIND_IP | 1 << HR_KIND_PPP,
 	DECAP_KINDS = 1 << HR_KIND_UDP4500 | 1 << HR_KIND_RAW4 | 1 << HR_KIND_RAW6 | 1 << HR_KIND_UDP1701,
 	ENCAP_KINDS = 1 << HR_KIND_IP | 1 << HR_KIND_PPP | 1 << HR_KIND_L2TP
 };
@@ -79,6 +96,9 @@ static void begin(struct hr_work *work, const struct hr_batch *batch, uint64_t n
 	work->ended = work->encrypted = work->jobs = 0;
 	work->desc = desc;
 	work->now = now;
+	work->arena = arena;
+	work->spare_at = batch->spare_off;
+	work->spare_end = batch->spare_off + batch->spare_len;
 	for (uint32_t i = 0; i < n; i++) {
 		const struct hr_packet packet = {.data = arena + desc[i].off, .len = desc[i].len};
 		work->packet[i] = packet;
@@ -138,38 +158,59 @@ static void run(struct hr_work *work, hr_stage *const *stage, size_t stages)
 	}
 }
 
-int hr_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
+/* A pipeline: what goes in, the stages, whose losses they are, and whether the session is an answer or a question. */
+struct pipeline {
+	uint32_t kinds;
+	int answers;
+	hr_stage *const *stage;
+	size_t stages;
+	size_t flow;
+};
+
+#define STAGES(list) list, sizeof(list) / sizeof(list)[0]
+
+static int work_batch(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns, const struct pipeline *pipeline)
 {
 	struct hr_reader *const reader = hr_grace_enter(&dp->grace);
 	if (reader == NULL)
 		return HR_E_MEMORY;
 	struct hr_work *const work = reader->work;
-	const int error = hr_batch_check(batch, DECAP_KINDS, work);
+	const int error = hr_batch_check(batch, pipeline->kinds, work);
 
 	if (error == 0) {
 		work->dp = dp;
-		begin(work, batch, now_ns, 1);
-		run(work, decap, sizeof decap / sizeof decap[0]);
-		finish(work, batch, offsetof(struct hr_session, rx));
+		begin(work, batch, now_ns, pipeline->answers);
+		run(work, pipeline->stage, pipeline->stages);
+		finish(work, batch, pipeline->flow);
 	}
 	hr_grace_leave(reader);
 	return error;
 }
 
+int hr_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
+{
+	static const struct pipeline pipeline = {DECAP_KINDS, 1, STAGES(decap), offsetof(struct hr_session, rx)};
+
+	return work_batch(dp, batch, now_ns, &pipeline);
+}
+
 int hr_encap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
 {
-	struct hr_reader *const reader = hr_grace_enter(&dp->grace);
-	if (reader == NULL)
-		return HR_E_MEMORY;
-	struct hr_work *const work = reader->work;
-	const int error = hr_batch_check(batch, ENCAP_KINDS, work);
+	static const struct pipeline pipeline = {ENCAP_KINDS, 0, STAGES(encap), offsetof(struct hr_session, tx)};
 
-	if (error == 0) {
-		work->dp = dp;
-		begin(work, batch, now_ns, 0);
-		run(work, encap, sizeof encap / sizeof encap[0]);
-		finish(work, batch, offsetof(struct hr_session, tx));
-	}
-	hr_grace_leave(reader);
-	return error;
+	return work_batch(dp, batch, now_ns, &pipeline);
+}
+
+int hr_line_decap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
+{
+	static const struct pipeline pipeline = {LINE_KINDS, 0, STAGES(line_decap), offsetof(struct hr_session, rx)};
+
+	return work_batch(dp, batch, now_ns, &pipeline);
+}
+
+int hr_line_encap(struct hr_dp *dp, struct hr_batch *batch, uint64_t now_ns)
+{
+	static const struct pipeline pipeline = {LINE_ENCAP_KINDS, 0, STAGES(line_encap), offsetof(struct hr_session, tx)};
+
+	return work_batch(dp, batch, now_ns, &pipeline);
 }

@@ -8,15 +8,26 @@
  *   left out with ACFC              one octet with PFC (its high octet is 0)
  *
  * Both short forms are taken at any time, whatever was negotiated: they cannot be mistaken for anything else. An address
- * without its control, and the protocols of Van Jacobson compression, are forms that are never negotiated. Numbers that are no
- * protocol at all go to the control plane like every unknown one (RFC 1661 section 2).
+ * without its control is a form that is never negotiated, and the protocols of Van Jacobson compression are for sessions that
+ * have it. Numbers that are no protocol at all go to the control plane like every unknown one (RFC 1661 section 2).
  */
 #include "ppp.h"
 
 #include "stages.h"
 #include "tables.h"
 
-enum { VJ_COMPRESSED = 0x002d, VJ_UNCOMPRESSED = 0x002f, LCP = 0xc021, DESTINATION6 = 24 };
+enum { LCP = 0xc021, DESTINATION6 = 24 };
+
+/* Forms of IPv4 packets that only a session has which negotiated them. */
+static int is_vj(uint32_t protocol)
+{
+	return protocol == HR_VJ_COMPRESSED || protocol == HR_VJ_UNCOMPRESSED;
+}
+
+static int has_vj(const struct hr_session *session)
+{
+	return atomic_load_explicit(&session->vj_in, memory_order_relaxed) != NULL;
+}
 
 /* --- decap --- */
 
@@ -54,7 +65,7 @@ void hr_ppp_outer(struct hr_work *work)
 			hr_end(work, d, HR_DROP_PPP_SHORT);
 			continue;
 		}
-		if ((has_address && p[1] != HR_PPP_CONTROL) || protocol == VJ_COMPRESSED || protocol == VJ_UNCOMPRESSED) {
+		if ((has_address && p[1] != HR_PPP_CONTROL) || (is_vj(protocol) && !has_vj(work->packet[i].session))) {
 			hr_end(work, d, HR_DROP_PPP_HEADER);
 			continue;
 		}
@@ -75,12 +86,13 @@ static void hand_up(struct hr_work *work, struct hr_desc *d, uint32_t i)
  * "required", and once the peer's direction of MPPE is open also with "when open". */
 static enum hr_status check_user_data(const struct hr_session *session, const struct hr_plan *plan, const struct hr_desc *d)
 {
-	if (d->ppp_proto == HR_PPP_IPV4 ? !plan->open4 : !plan->open6)
+	const uint32_t mode = atomic_load_explicit(&session->mppe_in.mode, memory_order_relaxed);
+
+	if (d->ppp_proto != HR_PPP_IPV6 ? !plan->open4 : !plan->open6)
 		return HR_DROP_PPP_NOT_OPEN;
 	if ((d->flags & HR_FLAG_MPPE) != 0 || plan->policy == HR_MPPE_NEVER)
 		return HR_PENDING;
-	if (plan->policy == HR_MPPE_REQUIRED ||
-	    atomic_load_explicit(&session->mppe_in.mode, memory_order_relaxed) != HR_MPPE_CLOSED)
+	if (plan->policy == HR_MPPE_REQUIRED || mode == HR_MPPE_STATELESS || mode == HR_MPPE_STATEFUL)
 		return HR_DROP_MPPE_CLEARTEXT;
 	return HR_PENDING;
 }
@@ -96,8 +108,8 @@ static int stays_on_link(const struct hr_packet *packet)
 	return (to[0] == 0xff && (to[1] & 15) <= 2) || (to[0] == 0xfe && (to[1] & 0xc0) == 0x80);
 }
 
-/* A frame that came out of MPPE has another protocol field inside. Whatever it says there goes up if it is not user data:
- * garbage is how the control plane learns that the keys differ. */
+/* A frame that came out of MPPE or was expanded has another protocol field inside. Whatever it says there goes up if it is not
+ * user data: garbage is how the control plane learns that the keys differ. */
 void hr_ppp_inner(struct hr_work *work)
 {
 	const struct hr_list alive = hr_alive(work);
@@ -106,7 +118,7 @@ void hr_ppp_inner(struct hr_work *work)
 		const uint32_t i = alive.at[k];
 		struct hr_desc *const d = &alive.desc[i];
 
-		if (d->flags & HR_FLAG_MPPE) {
+		if (work->packet[i].encrypt) {
 			uint32_t protocol;
 			if (!pull_protocol(work, i, &protocol)) {
 				hr_end(work, d, HR_DROP_PPP_SHORT);
@@ -114,11 +126,14 @@ void hr_ppp_inner(struct hr_work *work)
 			}
 			d->ppp_proto = (uint16_t)protocol;
 		}
-		if (d->ppp_proto != HR_PPP_IPV4 && d->ppp_proto != HR_PPP_IPV6) {
+		const int vj = is_vj(d->ppp_proto) && has_vj(work->packet[i].session);
+		if (d->ppp_proto != HR_PPP_IPV4 && d->ppp_proto != HR_PPP_IPV6 && !vj) {
 			hand_up(work, d, i);
 			continue;
 		}
-		const enum hr_status status = check_user_data(work->packet[i].session, work->packet[i].plan, d);
+		enum hr_status status = check_user_data(work->packet[i].session, work->packet[i].plan, d);
+		if (status == HR_PENDING && vj)
+			status = hr_vj_restore(work, d, i);
 		if (status != HR_PENDING)
 			hr_end(work, d, status);
 		else if (d->ppp_proto == HR_PPP_IPV6 && stays_on_link(&work->packet[i]))

@@ -55,11 +55,15 @@ static enum hr_status check_frame(struct hr_work *work, struct hr_desc *d, uint3
 		const int encrypt = hr_mppe_wanted(work->packet[i].session, plan);
 		if (encrypt < 0)
 			return HR_DROP_MPPE_NOT_OPEN;
-		largest -= encrypt ? 4u : 0u; /* MPPE's header and the protocol inside count as information */
+		largest -= encrypt == HR_CCP_WRAP ? 4u : 0u; /* MPPE's header and the protocol inside count as information */
 		work->packet[i].encrypt = (uint8_t)encrypt;
-		work->encrypted += (uint32_t)encrypt;
+		work->encrypted += encrypt != HR_CCP_NOTHING;
 	}
-	return work->packet[i].len - 2 > largest ? HR_DROP_PPP_MRU : HR_PENDING;
+	if (work->packet[i].len - 2 > largest)
+		return HR_DROP_PPP_MRU;
+	if (d->ppp_proto == HR_PPP_CCP)
+		hr_mppe_says(work->packet[i].session, p + 2, work->packet[i].len - 2);
+	return HR_PENDING;
 }
 
 /* What the peer needs around the packet. */

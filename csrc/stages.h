@@ -33,10 +33,17 @@ hr_stage hr_ppp_outer; /* address and control, protocol */
 hr_stage hr_ppp_inner; /* user data or a frame for the control plane */
 hr_stage hr_ppp_frame; /* protocol, address and control; of what will be encrypted only the protocol inside */
 
+/* vj_stage.c: TCP/IP headers */
+hr_stage hr_vj_shrink; /* encap: of IPv4 packets of sessions that have it */
+
 /* ip.c: the inner packet */
 hr_stage hr_ip_check;
 hr_stage hr_ip_inbound;
 hr_stage hr_ip_outbound;
+
+/* line.c: a serial line in place of L2TP and ESP */
+hr_stage hr_line_enter; /* the session that the caller names */
+hr_stage hr_line_leave; /* the frame is whole */
 
 /* route.c */
 hr_stage hr_route; /* session, peer, SA and room for a packet that goes out */

@@ -17,7 +17,8 @@ enum {
 	MRU_LEAST = 68,	    /* RFC 791: every IPv4 link carries this much */
 	MRU_DEFAULT = 1500, /* RFC 1661 section 6.1 */
 	MRU_MOST = 65000,   /* leaves room for our headers within 16 bits of UDP length */
-	SPI_LEAST = 256	    /* RFC 4303 section 2.1: the others are reserved */
+	EXPAND_MOST = sizeof((struct hr_work *)NULL)->scratch,
+	SPI_LEAST = 256 /* RFC 4303 section 2.1: the others are reserved */
 };
 
 /* Outbound numbers end here. With 64 bits, far enough from the end that threads which draw numbers at the same moment cannot
@@ -779,6 +780,14 @@ static int session_valid(const struct hr_session_config *config)
 	       (config->send_mru == 0 || config->send_mru >= MRU_LEAST);
 }
 
+/* A peer may send 1500 octets whatever was agreed (RFC 1661 section 6.1). */
+static uint16_t expand_max(uint32_t mru)
+{
+	const uint32_t most = (mru < MRU_DEFAULT ? MRU_DEFAULT : mru) + 2;
+
+	return (uint16_t)(most < EXPAND_MOST ? most : EXPAND_MOST);
+}
+
 static struct hr_plan *plan_make(const struct hr_session_config *config)
 {
 	static const uint8_t any4[4];
@@ -806,6 +815,7 @@ static struct hr_plan *plan_make(const struct hr_session_config *config)
 	plan->own4_any = memcmp(config->own4, any4, 4) == 0;
 	mask_prefix(plan->own6, config->own6, config->own6_len);
 	plan->own6_len = config->own6_len;
+	plan->expand_max = expand_max(config->recv_mru);
 	plan->rate_rx = hr_rate_of(config->rate_rx);
 	plan->rate_tx = hr_rate_of(config->rate_tx);
 	plan->config = *config;
@@ -919,6 +929,43 @@ int hr_session_mppe(struct hr_dp *dp, uint32_t index, const struct hr_mppe_confi
 	return error;
 }
 
+/* Publish a direction's state, and free the one before when nobody uses it any more. */
+static void vj_replace(struct hr_dp *dp, _Atomic(struct hr_vj_state *) *place, struct hr_vj_state *fresh)
+{
+	struct hr_vj_state *const old = atomic_exchange(place, fresh);
+
+	if (old == NULL && fresh != NULL)
+		atomic_fetch_add(&dp->vj_sessions, 1);
+	if (old == NULL)
+		return;
+	if (fresh == NULL)
+		atomic_fetch_sub(&dp->vj_sessions, 1);
+	hr_grace_wait(&dp->grace);
+	record_free(old, sizeof *old);
+}
+
+int hr_session_vj(struct hr_dp *dp, uint32_t index, uint8_t outbound, uint8_t slots, uint8_t omit_slot)
+{
+	struct hr_vj_state *fresh = NULL;
+
+	if (outbound > 1 || slots > HR_VJ_SLOTS)
+		return HR_E_ARGUMENT;
+	if (slots != 0) {
+		fresh = record_new(sizeof *fresh);
+		if (fresh == NULL)
+			return HR_E_MEMORY;
+		hr_vj_init(&fresh->vj, slots, omit_slot != 0);
+	}
+	pthread_mutex_lock(&dp->lock);
+	struct hr_session *const session = hr_pool_get(&dp->sessions, index);
+	if (session != NULL)
+		vj_replace(dp, outbound ? &session->vj_out : &session->vj_in, fresh);
+	pthread_mutex_unlock(&dp->lock);
+	if (session == NULL)
+		free(fresh);
+	return session != NULL ? 0 : HR_E_MISSING;
+}
+
 int hr_session_mppe_flush(struct hr_dp *dp, uint32_t index)
 {
 	pthread_mutex_lock(&dp->lock);
@@ -971,11 +1018,24 @@ static void session_hide(struct hr_dp *dp, struct hr_session *session)
 	atomic_store(&dp->sessions.record[session->index], NULL);
 }
 
+/* Nobody finds the session any more. */
+static void vj_free(struct hr_dp *dp, _Atomic(struct hr_vj_state *) *place)
+{
+	struct hr_vj_state *const old = atomic_exchange(place, NULL);
+
+	if (old == NULL)
+		return;
+	atomic_fetch_sub(&dp->vj_sessions, 1);
+	record_free(old, sizeof *old);
+}
+
 static void session_bury(struct hr_dp *dp, struct hr_session *session)
 {
 	pool_release(&dp->sessions, session->index);
 	hr_mppe_wipe(&session->mppe_in);
 	hr_mppe_wipe(&session->mppe_out);
+	vj_free(dp, &session->vj_in);
+	vj_free(dp, &session->vj_out);
 	free((void *)(uintptr_t)atomic_load(&session->plan));
 	record_free(session, sizeof *session);
 }

@@ -14,10 +14,12 @@
 #include <pthread.h>
 
 #include "grace.h"
+#include "ccp.h"
 #include "map.h"
 #include "mppe.h"
 #include "rate.h"
 #include "replay.h"
+#include "vj.h"
 
 /* An endpoint that one thread changes while others read it: odd turn while it changes. */
 struct hr_place {
@@ -135,6 +137,7 @@ struct hr_plan {
 	uint8_t own4_any;
 	uint8_t own6_len;
 	uint8_t spare;
+	uint16_t expand_max; /* octets of protocol field and information that a frame may expand to */
 	struct hr_rate rate_rx;
 	uint8_t own6[16];
 	struct hr_rate rate_tx;
@@ -164,6 +167,9 @@ struct hr_session {
 	_Atomic uint32_t ns_out;
 	/* inbound numbering: next number << 16 | how many late ones came in a row, and the number after those */
 	_Atomic uint64_t ns_in;
+
+	_Atomic(struct hr_vj_state *) vj_in; /* NULL: not negotiated */
+	_Atomic(struct hr_vj_state *) vj_out;
 
 	_Alignas(64) struct hr_flow rx;
 	_Alignas(64) struct hr_flow tx;
@@ -224,6 +230,7 @@ struct hr_dp {
 	_Atomic uint64_t route6_lengths[3]; /* bit n: there is a route with n bits of prefix */
 	_Atomic(struct hr_session *) default_route;
 	_Atomic(const struct hr_locals *) locals;
+	_Atomic uint32_t vj_sessions; /* that compress TCP/IP headers */
 	uint32_t allow_clear;
 
 	struct hr_pool peers;

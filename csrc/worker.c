@@ -26,7 +26,8 @@ enum {
 	PAUSE_NS = 20000000, /* a socket that has no room for so long loses what was meant for it */
 	FRUITLESS_MAX = 100, /* wake-ups by an error that reading does not clear: the source is given up */
 	SECOND_NS = 1000000000,
-	ICMP_SECOND = 200 /* too-big answers in a second */
+	ICMP_SECOND = 200,	/* too-big answers in a second */
+	HR_EXPAND_STRIDE = 1792 /* octets for one expanded frame: the usual MRU, what must be accepted, and headers */
 };
 
 static uint64_t now_ns(void)
@@ -269,15 +270,17 @@ int hr_worker_init(struct hr_worker *w, struct hr_dp *dp, const struct hr_engine
 	w->bell = bell;
 	w->epoll = -1;
 
+	uint64_t spare = (uint64_t)HR_BATCH_MAX * HR_EXPAND_STRIDE; /* touched only where there is compression */
 	uint64_t inbox = (uint64_t)HR_INBOX_MESSAGES * HR_INBOX_STRIDE, arena = 0;
 	uint64_t tun = hr_tun_memory(config->mtu, &arena);
-	w->memory_len = inbox + tun;
+	w->memory_len = inbox + spare + tun;
 	void *memory = mmap(NULL, w->memory_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return HR_E_MEMORY;
 	w->memory = memory;
-	w->rx = (struct hr_batch){.arena = w->memory, .arena_len = inbox, .desc = w->rx_desc};
-	w->tx = (struct hr_batch){.arena = w->memory + inbox, .arena_len = arena, .desc = w->tx_desc};
+	w->rx = (struct hr_batch){
+	    .arena = w->memory, .arena_len = inbox + spare, .desc = w->rx_desc, .spare_off = inbox, .spare_len = spare};
+	w->tx = (struct hr_batch){.arena = w->memory + inbox + spare, .arena_len = arena, .desc = w->tx_desc};
 	w->pieces = (struct hr_batch){.arena = w->tx.arena, .arena_len = arena, .desc = w->pieces_desc};
 	for (int t = 0; t < HR_TRUSTS; t++) {
 		int error = hr_ring_init(&w->ring[t], config->exception_slots);

@@ -108,6 +108,36 @@ class MppeKeys:
     stateless: bool
     start_key: bytes = field(repr=False)
     """RFC 3079 start key of this direction: 8 octets for 40 and 56 bits, 16 for 128."""
+    mppc: bool = False
+    """Compressed before it is encrypted (RFC 2118)."""
+
+
+class Compression(StrEnum):
+    """Ways to compress a link, as CCP agrees on them. The data plane's numbers are those of ``enum hr_compression``."""
+
+    MPPC = "mppc"
+    DEFLATE = "deflate"
+
+
+@dataclass(frozen=True, slots=True)
+class Compressor:
+    """One direction of compression without encryption as CCP agreed it (RFC 2118, RFC 1979)."""
+
+    method: Compression
+    stateless: bool = False
+    """MPPC: a history for each packet by itself."""
+    window: int = 15
+    """Deflate: the power of two of its history, 9 to 15."""
+
+
+@dataclass(frozen=True, slots=True)
+class VjSlots:
+    """Van Jacobson's compression of TCP/IP headers as IPCP agreed it (RFC 1144): connections remembered each way, 0 is none."""
+
+    send: int = 0
+    receive: int = 0
+    omit_slot: bool = False
+    """The peer takes packets that do not name their slot."""
 
 
 class Encryption(StrEnum):

@@ -14,7 +14,7 @@ from headrace.dataplane.batch import endpoint_of
 from headrace.dataplane.counters import read_counters
 from headrace.dataplane.native import STATUS, BadDescriptor, DataPlaneError, check, error_text, ffi, lib, start, wipe
 from headrace.errors import LocalError
-from headrace.model import Auth, Cipher, Endpoint, EspKeys, IPAddress, MppeKeys, MppePolicy
+from headrace.model import Auth, Cipher, Compressor, Endpoint, EspKeys, IPAddress, MppeKeys, MppePolicy, VjSlots
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -70,6 +70,8 @@ class SessionConfig:
     """Takes every inner destination that no other session owns. The newest session that says so has it."""
     send_mru: int = 0
     """Octets of PPP information that the peer takes; 0 means 1500."""
+    recv_mru: int = 0
+    """Octets of PPP information that we take: no frame is expanded beyond it, or beyond 1500 if that is more."""
     mss4: int = 0
     """Largest TCP segment announced in either direction; 0 leaves it."""
     mss6: int = 0
@@ -150,7 +152,7 @@ class PlaneEvent:
     """``struct hr_dp_event``: what a packet caused beside its own fate."""
 
     what: str
-    """``exc_moved``, ``exc_soft_limit`` or ``exc_mppe_reset``."""
+    """``exc_moved``, ``exc_soft_limit`` or ``exc_mppe_reset`` (of stateful encryption or compression)."""
     peer: int
     sa: int
     session: int
@@ -213,6 +215,14 @@ class DataPlane:
     def decap(self, batch: Batch, now_ns: int) -> None:
         """Wire to payload, in place. Raises as ``encap`` does."""
         self._work(lib.hr_decap(self.handle, batch.pointer, now_ns), batch, "decapsulating")
+
+    def line_encap(self, batch: Batch, now_ns: int) -> None:
+        """Packets of a session that has a line of its own to PPP frames, in place. Raises as ``encap`` does."""
+        self._work(lib.hr_line_encap(self.handle, batch.pointer, now_ns), batch, "framing for a line")
+
+    def line_decap(self, batch: Batch, now_ns: int) -> None:
+        """PPP frames of such a session to packets, in place. Raises as ``encap`` does."""
+        self._work(lib.hr_line_decap(self.handle, batch.pointer, now_ns), batch, "reading frames of a line")
 
     @staticmethod
     def _work(code: int, batch: Batch, doing: str) -> None:
@@ -395,6 +405,7 @@ class DataPlane:
             config.outbound = keys.outbound
             config.bits = keys.bits
             config.stateless = keys.stateless
+            config.compression = lib.HR_COMPRESS_MPPC if keys.mppc else lib.HR_COMPRESS_NONE
             config.count = count
             config.key_count = key_count
             ffi.memmove(config.start_key, keys.start_key, need)
@@ -407,8 +418,28 @@ class DataPlane:
         finally:
             wipe(config)
 
+    def set_compression(self, index: int, compressor: Compressor, *, outbound: bool) -> None:
+        """Compress one direction, without encryption. Raises ``NoSuchRecord``, ``DataPlaneError`` (no zlib here, impossible window)."""
+        config = ffi.new("struct hr_mppe_config *")
+        try:
+            config.outbound = outbound
+            config.compression = getattr(lib, f"HR_COMPRESS_{compressor.method.name}")
+            config.stateless = compressor.stateless
+            config.window = compressor.window
+        except OverflowError as error:
+            raise DataPlaneError(f"compression of session {index}: {error}") from None
+        check(lib.hr_session_mppe(self.handle, index, config), f"compression of session {index}")
+
+    def set_vj(self, index: int, slots: VjSlots) -> None:
+        """Set Van Jacobson's compression both ways, afresh; no slots take it away. Raises ``NoSuchRecord``, ``DataPlaneError`` (over 16)."""
+        doing = f"TCP/IP header compression of session {index}"
+        if not 0 <= min(slots.send, slots.receive) <= max(slots.send, slots.receive) <= _VJ_MOST:
+            raise DataPlaneError(f"{doing}: {slots.send} and {slots.receive} slots, at most {_VJ_MOST} are possible")
+        check(lib.hr_session_vj(self.handle, index, False, slots.receive, False), doing)
+        check(lib.hr_session_vj(self.handle, index, True, slots.send, slots.omit_slot), doing)
+
     def close_mppe(self, index: int, *, outbound: bool) -> None:
-        """Close one direction of MPPE and erase its keys. Raises ``NoSuchRecord``."""
+        """Close one direction of MPPE or compression and erase its keys and history. Raises ``NoSuchRecord``."""
         config = ffi.new("struct hr_mppe_config *")
         config.outbound = outbound
         check(lib.hr_session_mppe(self.handle, index, config), f"MPPE of session {index}")
@@ -425,7 +456,8 @@ class DataPlane:
             if config.bits == 0:
                 return None
             need = 16 if config.bits == 128 else 8
-            keys = MppeKeys(outbound, config.bits, bool(config.stateless), bytes(config.start_key)[:need])
+            mppc = config.compression == lib.HR_COMPRESS_MPPC
+            keys = MppeKeys(outbound, config.bits, bool(config.stateless), bytes(config.start_key)[:need], mppc)
             return MppeRecord(keys, config.count, config.key_count, bytes(config.session_key)[:need])
         finally:
             wipe(config)
@@ -451,6 +483,7 @@ class DataPlane:
         check(lib.hr_session_remove(self.handle, index), f"removing session {index}")
 
 
+_VJ_MOST: Final = 16
 _ENC_KEY: Final[int] = ffi.sizeof(ffi.new("struct hr_sa_config *").enc_key)
 _AUTH_KEY: Final[int] = ffi.sizeof(ffi.new("struct hr_sa_config *").auth_key)
 
@@ -478,9 +511,7 @@ def _peer(config: PeerConfig) -> Any:
 
 
 _SESSION_PLAIN: Final = tuple(
-    name
-    for name, _ in ffi.typeof("struct hr_session_config").fields
-    if name not in {"own4", "own6", "own6_len", "tun", "spare"}
+    name for name, _ in ffi.typeof("struct hr_session_config").fields if name not in {"own4", "own6", "own6_len", "tun"}
 )
 """Fields that are integers on both sides, under the same names."""
 

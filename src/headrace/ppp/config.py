@@ -7,7 +7,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Network
 
 from headrace.errors import Slug
-from headrace.model import Encryption
+from headrace.model import Compression, Encryption
 
 
 class AuthMethod(StrEnum):
@@ -44,6 +44,13 @@ class LinkConfig:
     mppe_allow_stateful: bool = True
     prefer_mppe: bool = False
     """With ``optional``: offer CCP ourselves; otherwise answer only. Inside ESP Windows counts IPsec as the encryption."""
+    compression: tuple[Compression, ...] = ()
+    """What may compress the link; asked for and taken. Together with MPPE only MPPC goes."""
+    vj_slots: int = 0
+    """TCP connections whose headers are compressed at a time, each way (RFC 1144): 3 to 16, 0 is none. A link should keep the order of
+    its packets."""
+    accm: int | None = None
+    """On a serial line: the control characters that the peer is to escape, bit n for octet n. ``None``: not a line, no such option."""
     name: str = "headrace"
     """CHAP name of the server."""
     credentials: ClientCredentials | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import TypeAlias
 
-from headrace.model import Failure, MppeKeys
+from headrace.model import Compressor, Failure, MppeKeys, VjSlots
 from headrace.ppp.config import AuthMethod
 
 
@@ -19,6 +19,8 @@ class LcpUp:
     send_pfc: bool
     auth: AuthMethod | None
     """What the authenticating side asks for."""
+    send_accm: int = 0xFFFFFFFF
+    """On a serial line: the control characters that the peer wants escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,16 @@ class MppeUp:
 
 
 @dataclass(frozen=True, slots=True)
+class CompressionUp:
+    """CCP opened without encryption: compress these directions; ``None`` is one that has none."""
+
+    send: Compressor | None
+    receive: Compressor | None
+
+
+@dataclass(frozen=True, slots=True)
 class MppeDown:
-    """CCP closed or renegotiates: close both directions."""
+    """CCP closed or renegotiates: close both directions of encryption and compression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +92,8 @@ class Ipv4Up:
     dns: tuple[IPv4Address, ...]
     """Client: as given. Server: as granted."""
     wins: tuple[IPv4Address, ...]
+    vj: VjSlots = field(default_factory=VjSlots)
+    """Compression of TCP/IP headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +175,7 @@ PppEvent: TypeAlias = (
     | AuthRequest
     | Authenticated
     | MppeUp
+    | CompressionUp
     | MppeDown
     | MppeFlush
     | EncryptionDecided

@@ -1,6 +1,6 @@
 """The IP Control Protocol (RFC 1332) with the name-server options of RFC 1877, both roles.
 
-The server has an address, gives another and names what was granted; the client asks with zeros and takes what it is told.
+Van Jacobson's compression of TCP/IP headers is agreed here, where the configuration has it. The server has an address, gives another and names what was granted; the client asks with zeros and takes what it is told.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Final
 
 from headrace.errors import Slug
-from headrace.model import Failure
+from headrace.model import Failure, VjSlots
 from headrace.ppp.automaton import Port, Verdict
 from headrace.ppp.config import LinkConfig
 from headrace.ppp.events import Ipv4Down, Ipv4Up
@@ -17,9 +17,13 @@ from headrace.ppp.frame import Proto
 from headrace.ppp.network import Grant, NetworkProtocol
 from headrace.ppp.option import Ipcp as Opt
 from headrace.ppp.option import Option
+from headrace.wire import Writer
 
 ANY: Final = IPv4Address(0)
 """In a request: give me one. In ``Ipv4Up.remote``: the server did not say."""
+
+_VJ_SLOTS: Final = range(1, 255)
+"""Values of Max-Slot-Id that make sense: 0 would be one slot, with which the algorithm does not work."""
 
 _DNS: Final = (Opt.DNS_1, Opt.DNS_2)
 _WINS: Final = (Opt.WINS_1, Opt.WINS_2)
@@ -47,6 +51,7 @@ class Ipcp(NetworkProtocol):
         self._asks: dict[int, IPv4Address] = {}
         self._refused: set[int] = set()
         self._announced = False
+        self._slots = config.vj_slots
         self._servers = dict(zip(_DNS, grant.dns, strict=False)) | dict(zip(_WINS, grant.wins, strict=False))
         self.reset()
 
@@ -60,14 +65,17 @@ class Ipcp(NetworkProtocol):
     def reset(self) -> None:
         """Ask for everything again that was not rejected."""
         self._local = self.config.local_address or ANY
+        self._slots = self.config.vj_slots
         if self.config.server:
             return
         wanted = (_DNS if self.config.want_dns else ()) + (_WINS if self.config.want_wins else ())
         self._asks = {number: ANY for number in _SERVERS if number in wanted and number not in self._refused}
 
     def request(self) -> tuple[Option, ...]:
-        """Our address (or zeros), and as a client the name servers in the order of Windows."""
+        """Our address (or zeros), header compression, and as a client the name servers in the order of Windows."""
         options = [] if Opt.ADDRESS in self._refused else [Option(Opt.ADDRESS, self._local.packed)]
+        if self._slots and Opt.COMPRESSION not in self._refused:
+            options.append(self._vj_option())
         return (*options, *(Option(number, address.packed) for number, address in self._asks.items()))
 
     def judge(self, options: tuple[Option, ...]) -> Verdict | None:
@@ -83,15 +91,30 @@ class Ipcp(NetworkProtocol):
                     nak.append(Option(Opt.ADDRESS, self.grant.address.packed))
                 else:
                     reject.append(option)  # nothing better is known here
+            elif option.type == Opt.COMPRESSION and self.config.vj_slots:
+                self._judge_vj(option, nak, reject)
             elif option.type in self._servers and self.config.server:
                 granted = self._servers[option.type].packed
                 if option.data != granted:
                     nak.append(Option(option.type, granted))
             else:
-                reject.append(option)  # Van Jacobson compression, the old addresses option, servers that are not known here
+                reject.append(option)  # header compression, the old addresses option, servers that are not known here
         if self.config.server and self.grant.address is not None and all(option.type != Opt.ADDRESS for option in options):
             nak.insert(0, Option(Opt.ADDRESS, self.grant.address.packed))
         return Verdict(tuple(nak), tuple(reject))
+
+    def _vj_option(self) -> Option:
+        """What we can receive (RFC 1332 section 3.2): so many slots; a slot may go unnamed where nothing is ever out of order."""
+        return Option(
+            Opt.COMPRESSION, Writer().u16(Proto.VJ_COMPRESSED).u8(self._slots - 1).u8(self.config.accm is not None).bytes()
+        )
+
+    def _judge_vj(self, option: Option, nak: list[Option], reject: list[Option]) -> None:
+        """Another kind of compression gets a Nak with this one; slots that nobody can have, a Reject."""
+        if len(option.data) != 4 or option.data[:2] != Proto.VJ_COMPRESSED.to_bytes(2, "big"):
+            nak.append(self._vj_option())
+        elif option.data[2] not in _VJ_SLOTS:
+            reject.append(option)
 
     def _acceptable(self, asked: IPv4Address) -> bool:
         """Whether the peer may have the address that it asks for."""
@@ -114,6 +137,9 @@ class Ipcp(NetworkProtocol):
         for option in options:
             if len(option.data) != 4:
                 continue
+            if option.type == Opt.COMPRESSION:
+                self._vj_naked(option)
+                continue
             address = IPv4Address(option.data)
             if option.type in self._asks:
                 if usable(address):
@@ -122,6 +148,14 @@ class Ipcp(NetworkProtocol):
                     self._drop(option.type)  # a server that says "none" by naming zero
             elif option.type == Opt.ADDRESS and address != self._local:
                 self._address_naked(address)
+
+    def _vj_naked(self, option: Option) -> None:
+        """Fewer slots, or nothing of the kind."""
+        slots = option.data[2] + 1
+        if option.data[:2] == Proto.VJ_COMPRESSED.to_bytes(2, "big") and option.data[2] in _VJ_SLOTS and slots < self._slots:
+            self._slots = slots
+        else:
+            self._drop(Opt.COMPRESSION)
 
     def _address_naked(self, address: IPv4Address) -> None:
         if self.config.server:
@@ -161,7 +195,16 @@ class Ipcp(NetworkProtocol):
         else:
             dns = tuple(address for number, address in self._asks.items() if number in _DNS and address != ANY)
             wins = tuple(address for number, address in self._asks.items() if number in _WINS and address != ANY)
-        self.port.emit(Ipv4Up(local=self._local, remote=remote, dns=dns, wins=wins))
+        self.port.emit(Ipv4Up(local=self._local, remote=remote, dns=dns, wins=wins, vj=self._vj(ours, theirs)))
+
+    def _vj(self, ours: tuple[Option, ...], theirs: tuple[Option, ...]) -> VjSlots:
+        sent = next((option.data for option in theirs if option.type == Opt.COMPRESSION), b"")
+        received = next((option.data for option in ours if option.type == Opt.COMPRESSION), b"")
+        return VjSlots(
+            send=min(self.config.vj_slots, sent[2] + 1) if sent else 0,
+            receive=received[2] + 1 if received else 0,
+            omit_slot=bool(sent) and sent[3] != 0 and self.config.accm is not None,
+        )
 
     def ended(self) -> None:
         """Take the announcement back."""

@@ -52,6 +52,9 @@ _NAMED: Final = frozenset(
 
 _MAGIC_SIZE: Final = 4
 
+DEFAULT_ACCM: Final = 0xFFFFFFFF
+"""Every control character is escaped until something else is agreed (RFC 1662 section 7.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class LcpOptions:
@@ -65,6 +68,8 @@ class LcpOptions:
     pfc: bool = False
     acfc: bool = False
     """Whether this side takes compressed protocol, address and control fields."""
+    accm: int = DEFAULT_ACCM
+    """Control characters that are escaped on a serial line to this side."""
 
     @classmethod
     def of(cls, options: tuple[Option, ...]) -> LcpOptions:
@@ -77,6 +82,7 @@ class LcpOptions:
             magic=magic.value if magic else 0,
             pfc=Opt.PFC in by_type,
             acfc=Opt.ACFC in by_type,
+            accm=by_type[Opt.ACCM].value if Opt.ACCM in by_type else DEFAULT_ACCM,
         )
 
 
@@ -124,6 +130,7 @@ class Lcp(ControlProtocol):
         self._auth_naks = 0
         self._dropped_options: set[int] = set()
         self._mru = config.mru
+        self._accm = config.accm or 0
         self._echo_at: float | None = None
         self._echo_id = 0
         self._echoes_out = 0
@@ -143,12 +150,15 @@ class Lcp(ControlProtocol):
         self._auth_naks = 0
         self._dropped_options.clear()
         self._mru = self.config.mru
+        self._accm = self.config.accm or 0
 
     def request(self) -> tuple[Option, ...]:
         """MRU, Authentication (server), magic number, PFC and ACFC, less what the peer has rejected."""
         options = []
         if self._mru != DEFAULT_MRU:
             options.append(Option(Opt.MRU, Writer().u16(self._mru).bytes()))
+        if self.config.accm is not None:
+            options.append(Option(Opt.ACCM, Writer().u32(self._accm).bytes()))
         if self._methods:
             options.append(Option(Opt.AUTH, AUTH_OPTION[self._methods[0]]))
         options.append(Option(Opt.MAGIC, Writer().u32(self._magic).bytes()))
@@ -214,6 +224,8 @@ class Lcp(ControlProtocol):
         for option in options:
             if option.type == Opt.MRU and len(option.data) == 2:
                 self._mru = min(max(option.value, MRU_LOW), self.config.mru)
+            elif option.type == Opt.ACCM and len(option.data) == 4:
+                self._accm |= option.value  # the peer knows of more that the line would take for itself
             elif option.type == Opt.MAGIC:
                 self._magic = self._new_magic()
             elif option.type == Opt.AUTH and self._methods:

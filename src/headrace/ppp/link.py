@@ -440,6 +440,7 @@ class Link:
                 send_acfc=theirs.acfc,
                 send_pfc=theirs.pfc,
                 auth=method,
+                send_accm=theirs.accm,
             )
         )
         if self.config.identification:
@@ -500,7 +501,7 @@ class Link:
             return
         ccp = self._ccp()
         if ccp is not None:
-            if required or self.config.prefer_mppe:
+            if required or self.config.prefer_mppe or self.config.compression:
                 ccp.open(now)
                 ccp.up(now)
             else:
@@ -565,7 +566,7 @@ class Link:
             self._garbage = 0
             if ccp.encrypting:
                 self._start_network(now)
-            elif not ccp.required:
+            elif not ccp.required and not ccp.compressing:
                 ccp.close(now)  # agreed on nothing: that is no reason to keep it
         elif what is Notice.FINISHED and ccp.required:
             self.fail(timeout_failure(ccp, ccp.slug))

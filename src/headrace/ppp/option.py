@@ -149,9 +149,10 @@ class Bcp:
 
 
 class Ccp:
-    """CCP option types (RFC 1962 section 4, RFC 3078 section 2)."""
+    """CCP option types (RFC 1962 section 4, RFC 3078 section 2, RFC 1979 section 3)."""
 
     MPPE = 18
+    DEFLATE = 26
 
 
 KINDS: Final[Mapping[int, Mapping[int, Kind]]] = {
@@ -202,6 +203,7 @@ KINDS: Final[Mapping[int, Mapping[int, Kind]]] = {
     ),
     Proto.CCP: _rows(
         Kind(Ccp.MPPE, "mppe", 4, 4, "RFC 3078 section 2"),
+        Kind(Ccp.DEFLATE, "deflate", 2, 2, "RFC 1979 section 3.1"),
     ),
 }
 """Every option that is understood, by protocol and type. What is not here, or has another length, is rejected."""
