@@ -93,6 +93,7 @@ COMMANDS = (
     "disconnect",
     "events",
     "explain",
+    "inspect",
     "account",
     *(
         f"account {name}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer.main import get_command
 
-from headrace.cli import account, bench, check, control, demo, dial, exits, explain, pki, serve
+from headrace.cli import account, bench, check, control, demo, dial, exits, explain, inspect, pki, serve
 from headrace.errors import ConfigError, HeadraceError
 from headrace.version import __version__
 
@@ -31,7 +31,8 @@ app = typer.Typer(
     "  headrace check --config gateway.toml            what is wrong, and who can connect\n"
     "  headrace serve --config gateway.toml            run the gateway\n"
     "  headrace dial vpn.example.org --user alice      connect as a client\n"
-    "  headrace explain 789                            what an error number means here\n\n"
+    "  headrace explain 789                            what an error number means here\n"
+    "  headrace inspect call.pcapng                    a capture, told as the ladder\n\n"
     f"{exits.HELP}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -49,6 +50,7 @@ app.command("disconnect", short_help="End sessions.")(control.disconnect)
 app.command("events", short_help="Follow what happens in a running gateway.")(control.events)
 app.add_typer(account.app, name="account", short_help="Local accounts and groups.")
 app.add_typer(pki.app, name="pki", short_help="A small CA for computer certificates.")
+app.command("inspect", short_help="A capture, layer by layer and as the ladder.")(inspect.inspect)
 app.command("explain", short_help="What an error number means, and what to do.")(explain.explain)
 
 

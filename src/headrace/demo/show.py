@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from headrace.demo.layers import UnknownPacket, dissect, draw, read_keys
 from headrace.errors import HeadraceError
+from headrace.inspect.dissect import Dissector
+from headrace.inspect.draw import boxes, table
+from headrace.inspect.keys import Keys, read_esp
+from headrace.inspect.pcap import Captured
+from headrace.inspect.pcapng import LINK_RAW
 from headrace.shell.netns import Namespace, NamespaceError, become_root_in_user_namespace, namespaces, veth
 
 GATEWAY: Final = "192.0.2.1"
@@ -201,22 +205,18 @@ class Demo:
         )
 
     def _packet(self, packets: list[bytes], directory: Path) -> None:
-        keys = read_keys(directory / "keys" / "esp_sa")
-        best: tuple[int, Any] | None = None
-        for packet in packets:
-            with suppress(UnknownPacket, HeadraceError, ValueError, IndexError):
-                layers = dissect(packet, keys)
-                if any(layer.name == "MPPE header" for layer in layers) and (best is None or len(packet) > best[0]):
-                    best = (len(packet), layers)
+        keys = Keys()
+        read_esp(directory / "keys" / "esp_sa", keys)
+        dissector = Dissector(keys)
+        seen = [
+            dissector.feed(Captured(number, 0.0, LINK_RAW, octets, len(octets))) for number, octets in enumerate(packets, 1)
+        ]
+        best = max((one for one in seen if any(layer.mppe for layer in one.layers)), key=lambda one: one.length, default=None)
         if best is None:
             raise DemoError("no data packet of the tunnel was seen on the wire")
-        size, layers = best
-        self._say(f"One packet as captured on the cable, {size} octets, opened with the session's keys:")
-        print(draw(layers))
-        for layer in layers:
-            print(
-                f"    {layer.name:13} {layer.octets:5} octets  {'encrypted' if layer.encrypted else 'in clear ':9}  {layer.detail}"
-            )
+        self._say(f"One packet as captured on the cable, {best.length} octets, opened with the session's keys:")
+        print(boxes(best.layers))
+        print(table(best.layers))
         print(flush=True)
 
     def _sessions(self, directory: Path) -> None:

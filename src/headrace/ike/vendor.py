@@ -29,6 +29,26 @@ _NAMES: Final = (
 )
 
 
+_FEATURES: Final = (
+    (RFC_3947, "NAT-T RFC 3947"),
+    (NAT_T_03, "NAT-T draft 03"),
+    (NAT_T_02N, "NAT-T draft 02"),
+    (NAT_T_02, "NAT-T draft 02"),
+    (_DPD_PREFIX, "DPD"),
+    (FRAGMENTATION, "fragmentation"),
+    (MS_INITIAL_CONTACT, "Windows initial contact"),
+    (bytes.fromhex("09002689dfd6b712"), "XAUTH"),
+)
+
+
+def name_of(item: bytes) -> str:
+    """One vendor id in words, or its octets."""
+    for prefix, name in (*_FEATURES, *_NAMES):
+        if item.startswith(prefix):
+            return describe([item]) or name if prefix == MS_NT5 else name
+    return item[:16].hex()
+
+
 def has_dpd(ids: Iterable[bytes]) -> bool:
     """Whether the peer answers R-U-THERE (RFC 3706 section 5.1)."""
     return any(item.startswith(_DPD_PREFIX) for item in ids)

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 IKE_FILE: Final = "ikev1_decryption_table"
 ESP_FILE: Final = "esp_sa"
 
-_CIPHERS: Final = {
+CIPHER_NAMES: Final = {
     Cipher.NULL: "NULL",
     Cipher.DES_CBC: "DES-CBC [RFC2405]",
     Cipher.TRIPLE_DES_CBC: "TripleDES-CBC [RFC2451]",
     Cipher.AES_CBC: "AES-CBC [RFC3602]",
     Cipher.AES_GCM16: "AES-GCM with 16 octet ICV [RFC4106]",
 }
-_AUTHS: Final = {
+AUTH_NAMES: Final = {
     Auth.NONE: "NULL",
     Auth.HMAC_MD5_96: "HMAC-MD5-96 [RFC2403]",
     Auth.HMAC_SHA1_96: "HMAC-SHA-1-96 [RFC2404]",
@@ -50,9 +50,9 @@ def esp_line(key: EspKey) -> str:
         str(key.source.address),
         str(key.destination.address),
         f"0x{key.spi:08x}",
-        _CIPHERS[Cipher(key.cipher)],
+        CIPHER_NAMES[Cipher(key.cipher)],
         f"0x{key.enc_key.hex()}" if key.enc_key else "",
-        _AUTHS[Auth(key.auth)],
+        AUTH_NAMES[Auth(key.auth)],
         f"0x{key.auth_key.hex()}" if key.auth_key else "",
     )
     return ",".join(f'"{text}"' for text in fields)
