@@ -28,6 +28,28 @@ class ClientCredentials:
 
 
 @dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """Bridged Ethernet on one link."""
+
+    mac: bytes = b""
+    """Our port's MAC address, 6 octets, to be announced; empty is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class IpxConfig:
+    """IPX on one link."""
+
+    network: int = 0
+    """Server: the network of all sessions. Client: 0 takes the server's."""
+    node: bytes = bytes(6)
+    """Ours; a client's zeros ask for one."""
+    assign: bytes = b""
+    """Server: what a peer that has no node number gets."""
+    name: str = ""
+    """Server: the router's name, at most 47 octets."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinkConfig:
     """One link, either role."""
 
@@ -77,6 +99,10 @@ class LinkConfig:
     want_wins: bool = False
     ipv6: bool = False
     """IPV6CP. A server has it for those who are granted a prefix."""
+    ipx: IpxConfig | None = None
+    """IPXCP; ``None`` is none."""
+    bridge: BridgeConfig | None = None
+    """BCP; ``None`` is none."""
     foreign: frozenset[int] = frozenset()
     """Protocol numbers that an embedding program takes: their frames come as ``Carried``. Whatever else is unknown gets Protocol-Reject."""
     identification: str = ""

@@ -119,6 +119,40 @@ class Ipv6Down:
 
 
 @dataclass(frozen=True, slots=True)
+class IpxUp:
+    """IPXCP is open."""
+
+    network: int
+    local: bytes
+    """Node numbers, 6 octets."""
+    remote: bytes
+    name: str
+    """What the peer calls itself; empty if it is no router."""
+
+
+@dataclass(frozen=True, slots=True)
+class IpxDown:
+    """IPXCP left the open state."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeUp:
+    """BCP is open."""
+
+    mac: bytes
+    """The peer's announced MAC address; empty if it named none."""
+    room: int
+    """Octets of the largest Ethernet frame, without its check sequence, that fits the link."""
+    tagged: bool
+    """It takes VLAN tags."""
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeDown:
+    """BCP left the open state."""
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
     """A packet of an open network protocol that is not for the data plane to forward, or of one that an embedding program takes."""
 
@@ -183,6 +217,10 @@ PppEvent: TypeAlias = (
     | Ipv4Down
     | Ipv6Up
     | Ipv6Down
+    | IpxUp
+    | IpxDown
+    | BridgeUp
+    | BridgeDown
     | Carried
     | Settled
     | Identification

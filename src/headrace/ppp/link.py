@@ -21,6 +21,7 @@ from headrace.errors import PeerError, Slug
 from headrace.model import Encryption, Failure, Rand, printable
 from headrace.ppp.auth import AuthClient, AuthServer, Keys
 from headrace.ppp.automaton import ControlProtocol, Notice, State, timeout_failure
+from headrace.ppp.bcp import Bcp
 from headrace.ppp.ccp import Ccp
 from headrace.ppp.chap import ChapMd5Client, ChapMd5Server
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, LinkConfig
@@ -39,6 +40,7 @@ from headrace.ppp.events import (
 from headrace.ppp.frame import DEFAULT_MRU, Code, Frame, Packet, Proto, protocol_name
 from headrace.ppp.ipcp import Ipcp
 from headrace.ppp.ipv6cp import Ipv6cp
+from headrace.ppp.ipxcp import Ipxcp
 from headrace.ppp.lcp import Lcp
 from headrace.ppp.mschap import MsChapV2Client, MsChapV2Server
 from headrace.ppp.network import Grant, NetworkProtocol, is_required
@@ -53,7 +55,7 @@ AUTHENTICATION: Final[Mapping[AuthMethod, tuple[type[AuthServer], type[AuthClien
 }
 """Who demands and who gives the proof, for each method."""
 
-NCPS: Final[tuple[type[NetworkProtocol], ...]] = (Ccp, Ipcp, Ipv6cp)
+NCPS: Final[tuple[type[NetworkProtocol], ...]] = (Ccp, Ipcp, Ipv6cp, Ipxcp, Bcp)
 """The control protocols of the network phase, in the order in which they begin."""
 
 _USER_DATA: Final = frozenset({Proto.IPV4, Proto.IPV6, Proto.IPX, Proto.BRIDGED, Proto.VJ_COMPRESSED, Proto.VJ_UNCOMPRESSED})
@@ -178,6 +180,13 @@ class Link:
         ccp = self._ccp()
         if ccp is not None:
             ccp.lost(now)
+
+    def withdraw(self, protocol: int, now: float) -> None:
+        """Close one network protocol, by the number of its control protocol; the link goes on with the others."""
+        layer = self._ncps.get(protocol)
+        if layer is not None:
+            layer.close(now)
+            self._settle(now)
 
     def time_remaining(self, seconds: float, text: str = "") -> None:
         """Tell the peer how long the link will last (RFC 1570 section 2.2)."""
