@@ -21,7 +21,7 @@ from headrace.model import Encryption
 from headrace.ppp.chap import md5_response
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject
 from headrace.ppp.events import AuthRequest
-from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
+from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,12 +83,12 @@ def md5(name: bytes, password: bytes) -> AuthRequest:
     return AuthRequest(1, AuthMethod.CHAP_MD5, name, 7, b"challenge", md5_response(7, password, b"challenge"))
 
 
-def accepted(answer: AuthAccept | AuthReject) -> AuthAccept:
+def accepted(answer: object) -> AuthAccept:
     assert isinstance(answer, AuthAccept), answer
     return answer
 
 
-def refused(answer: AuthAccept | AuthReject, slug: Slug) -> AuthReject:
+def refused(answer: object, slug: Slug) -> AuthReject:
     assert isinstance(answer, AuthReject), answer
     assert answer.slug is slug
     assert "clientPass" not in answer.detail
@@ -319,7 +319,12 @@ def test_secrets_are_not_in_the_repr(judge: Authenticator) -> None:
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.sampled_from(list(AuthMethod)), st.binary(max_size=80), st.binary(max_size=20), st.binary(max_size=64))
+@given(
+    st.sampled_from([method for method in AuthMethod if method is not AuthMethod.EAP]),
+    st.binary(max_size=80),
+    st.binary(max_size=20),
+    st.binary(max_size=64),
+)
 def test_garbage_is_refused_and_never_raises(
     tmp_path_factory: pytest.TempPathFactory, method: AuthMethod, name: bytes, challenge: bytes, response: bytes
 ) -> None:

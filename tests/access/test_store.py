@@ -16,7 +16,7 @@ from headrace.access.accounts import Grants, effective
 from headrace.access.seal import Seal, StoreError
 from headrace.access.store import AccountStore, hash_password, verify_password
 from headrace.model import Encryption
-from headrace.ppp.mschap import nt_password_hash
+from headrace.ppp.mschap_crypto import nt_password_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from headrace.ppp.events import AuthRequest, Dropped, LinkDown, PppEvent
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.link import Link
 from headrace.ppp.mppe import start_keys
-from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
+from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 from headrace.ppp.option import Option, emit_options, parse_options
 
 LOCAL = IPv4Address("10.99.0.1")
@@ -68,6 +68,8 @@ class Store:
             right = request.response == password.encode()
         elif request.method is AuthMethod.CHAP_MD5:
             right = request.response == md5_response(request.identifier, password.encode(), request.challenge)
+        elif request.method is AuthMethod.MSCHAP:
+            right = request.response[24:48] == nt_response(nt_hash, request.challenge)
         else:
             peer_challenge, proof = request.response[:16], request.response[24:48]
             challenge8 = challenge_hash(peer_challenge, request.challenge, request.username)

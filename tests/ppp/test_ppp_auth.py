@@ -17,7 +17,7 @@ from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, ClientCreden
 from headrace.ppp.events import Authenticated, AuthRequest, Ipv4Up, LinkDown, MppeUp
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.link import Phase
-from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
+from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 from headrace.ppp.option import Option
 
 PAP = server_config(auth_methods=(AuthMethod.PAP,))

@@ -12,7 +12,7 @@ from headrace.ppp.config import AuthAccept, AuthMethod
 from headrace.ppp.events import AuthRequest, EncryptionDecided, Ipv4Up, LinkDown, MppeDown, MppeFlush, MppeUp
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.mppe import start_keys
-from headrace.ppp.mschap import nt_password_hash
+from headrace.ppp.mschap_crypto import nt_password_hash
 from headrace.ppp.option import Option, parse_options
 
 H128 = Option(18, bytes.fromhex("01000040"))

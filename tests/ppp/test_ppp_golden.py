@@ -12,7 +12,7 @@ from headrace.ppp.config import AuthMethod
 from headrace.ppp.events import Ipv4Up, LcpUp, LinkDown, MppeUp
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.mppe import next_key, rc4, session_key, start_keys
-from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
+from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 from headrace.ppp.option import KINDS, describe, emit_options, parse_options
 
 NAMES = ["pppd-psk.txt", "pppd-mppe128.txt", "pppd-mppe_refused.txt"]

@@ -13,11 +13,11 @@ from headrace.model import Encryption, Failure
 from headrace.ppp.config import AuthMethod
 from headrace.ppp.events import Authenticated, EncryptionDecided, Ipv4Down, Ipv4Up, LcpUp, LinkDown, MppeDown, MppeUp
 from headrace.ppp.frame import Code, Frame, Packet, Proto
-from headrace.ppp.link import Phase
+from headrace.ppp.link import AUTHENTICATION, Phase
 from headrace.ppp.option import Option
 
 
-@pytest.mark.parametrize("method", list(AuthMethod))
+@pytest.mark.parametrize("method", [method for method in AUTHENTICATION if method is not AuthMethod.EAP])
 def test_every_method_brings_ipv4_up(method: AuthMethod) -> None:
     pair = Pair(server_config(auth_methods=(method,)), client_config(auth_methods=(method,), want_wins=True)).until(Ipv4Up)
     assert pair.server.one(Authenticated) == Authenticated("alice", method)

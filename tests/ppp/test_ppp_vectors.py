@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from headrace.ppp.chap import md5_response
 from headrace.ppp.md4 import md4
 from headrace.ppp.mppe import key_length, next_key, rc4, session_key, start_keys
-from headrace.ppp.mschap import authenticator_response, challenge_hash, nt_password_hash, nt_response
+from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 
 H = bytes.fromhex
 

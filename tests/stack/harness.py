@@ -15,7 +15,8 @@ from headrace.ike.endpoint import IkeEndpoint
 from headrace.ike.proposal import parse_list as parse_ike_proposals
 from headrace.l2tp.config import L2tpConfig
 from headrace.model import Datagram, Encryption, Endpoint, EspKeys, Failure, MppeKeys
-from headrace.ppp import mppe, mschap
+from headrace.ppp import mppe
+from headrace.ppp import mschap_crypto as mschap
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, ClientCredentials, LinkConfig
 from headrace.ppp.events import AuthRequest
 from headrace.stack import events

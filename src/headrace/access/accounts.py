@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Final
@@ -10,8 +11,10 @@ from typing import Any, Final
 from headrace.access.hours import Hours, HoursError
 from headrace.access.seal import StoreError
 from headrace.model import Encryption
+from headrace.ppp.config import AuthMethod
 
 NAME_MAX: Final = 64
+CERTIFICATE_NAME_MAX: Final = 255
 PASSWORD_MAX: Final = 256
 """Characters; MS-CHAP knows no more."""
 _GROUP_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -30,6 +33,8 @@ class Grants:
     """At once; 0 is no limit."""
     hours: str | None = None
     """See ``hours``."""
+    auth: tuple[str, ...] | None = None
+    """Authentication methods that are allowed, most wanted first; empty is what the gateway allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,8 @@ class User:
     any_address: bool = False
     """May choose its inner address."""
     grants: Grants = field(default_factory=Grants)
+    certificate_names: tuple[str, ...] = ()
+    """Names in certificates that are this account's, beside its own name."""
     methods: tuple[str, ...] = ()
     """Authentication that the stored secrets serve: ``mschap-v2``, ``pap``, ``chap-md5``."""
     created: float = 0.0
@@ -90,6 +97,9 @@ class Effective:
     sessions: int
     hours: Hours
     hours_by: str
+    auth: tuple[AuthMethod, ...] = ()
+    """Most wanted first; empty: what the gateway allows."""
+    auth_by: str = ""
 
 
 def effective(user: User, *, gateway: str = "headrace", encryption: Encryption = Encryption.OPTIONAL) -> Effective:
@@ -98,7 +108,7 @@ def effective(user: User, *, gateway: str = "headrace", encryption: Encryption =
     The gateway's own: everybody may dial in, at all hours, without limit, out of the first pool, with the encryption it is set to. Raises
     ``ValueError`` for settings that cannot have been made here.
     """
-    layers = [(f"gateway {gateway}", Grants(dialin=True, encryption=encryption, pool="", sessions=0, hours="always"))]
+    layers = [(f"gateway {gateway}", Grants(dialin=True, encryption=encryption, pool="", sessions=0, hours="always", auth=()))]
     if user.group is not None:
         layers.append((f"group {user.group.name}", user.group.grants))
     layers.append((f"account {user.name}", user.grants))
@@ -108,6 +118,7 @@ def effective(user: User, *, gateway: str = "headrace", encryption: Encryption =
 
     dialin_by, dialin = top("dialin")
     hours_by, hours = top("hours")
+    auth_by, auth = top("auth")
     return Effective(
         dialin=dialin,
         dialin_by=dialin_by,
@@ -116,6 +127,8 @@ def effective(user: User, *, gateway: str = "headrace", encryption: Encryption =
         sessions=top("sessions")[1],
         hours=Hours.parse(hours),
         hours_by=hours_by,
+        auth=tuple(AuthMethod(name) for name in auth),
+        auth_by=auth_by,
     )
 
 
@@ -159,6 +172,24 @@ def check_grants(grants: Grants) -> None:
             Hours.parse(grants.hours)
         except HoursError as error:
             raise StoreError(str(error), 'for example "mon-fri 08:00-18:00, sat 09:00-12:00", or "always"') from None
+
+
+def parse_auth(texts: Iterable[str]) -> tuple[str, ...]:
+    """Read allowed authentication methods. Raises ``StoreError``."""
+    known = [str(method) for method in AuthMethod if method is not AuthMethod.EAP]
+    for text in texts:
+        if text not in known:
+            raise StoreError(f"{text!r} is not an authentication method", f"write some of {', '.join(known)}")
+    return tuple(dict.fromkeys(texts))
+
+
+def check_certificate_name(name: str) -> str:
+    """Refuse what cannot be a name in a user's certificate. Raises ``StoreError``."""
+    if not name or len(name) > CERTIFICATE_NAME_MAX or not name.isprintable() or any(c.isspace() for c in name):
+        raise StoreError(
+            f"{name!r} cannot be a name in a user's certificate", "write it as it stands there, like alice@corp.example"
+        )
+    return name
 
 
 def parse_address(text: str) -> IPv4Address:

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, LargeBinary, MetaData, String, Table
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 metadata: Final = MetaData()
 
@@ -35,6 +35,7 @@ groups: Final = Table(
     Column("pool", String(32)),
     Column("sessions", Integer),
     Column("hours", String(1024)),
+    Column("auth", String(255)),  # methods, separated by blanks, most wanted first
 )
 
 users: Final = Table(
@@ -55,9 +56,28 @@ users: Final = Table(
     Column("pool", String(32)),
     Column("sessions", Integer),
     Column("hours", String(1024)),
+    Column("auth", String(255)),
     Column("nt_hash", LargeBinary),  # sealed; MS-CHAPv2
     Column("password_hash", String(255)),  # Argon2id; PAP
     Column("recoverable", LargeBinary),  # sealed password; CHAP-MD5, only on request
     Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
 )
+
+certificate_names: Final = Table(
+    "certificate_names",
+    metadata,
+    Column("name_key", String(255), primary_key=True),  # casefolded: a certificate's name belongs to one account
+    Column("name", String(255), nullable=False),
+    Column("user_id", Integer, ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+)
+
+UPGRADES: Final = {
+    1: (
+        "ALTER TABLE groups ADD COLUMN auth VARCHAR(255)",
+        "ALTER TABLE users ADD COLUMN auth VARCHAR(255)",
+        """CREATE TABLE certificate_names (name_key VARCHAR(255) NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL,
+        user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE)""",
+    ),
+}
+"""What brings a database of a version to the next one."""

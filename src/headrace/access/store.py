@@ -28,19 +28,21 @@ from headrace.access.accounts import (
     Group,
     Secrets,
     User,
+    check_certificate_name,
     check_grants,
     check_group_name,
     check_name,
     check_password,
     name_key,
+    parse_auth,
 )
 from headrace.access.seal import Seal, StoreError, create_key, read_key
 from headrace.model import Encryption
 from headrace.ppp.config import AuthMethod
-from headrace.ppp.mschap import nt_password_hash
+from headrace.ppp.mschap_crypto import nt_password_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection, Row
@@ -53,7 +55,7 @@ _ARGON2_PASSES: Final = 2
 _ARGON2_LANES: Final = 1
 _BUSY_TIMEOUT: Final = 5.0
 """Seconds that a writer waits for another."""
-_GRANTS: Final = ("dialin", "encryption", "pool", "sessions", "hours")
+_GRANTS: Final = ("dialin", "encryption", "pool", "sessions", "hours", "auth")
 _USER_COLUMNS: Final = frozenset({"comment", "disabled", "expires", "password_expires", "address", "any_address", *_GRANTS})
 _GROUP_COLUMNS: Final = frozenset({"comment", "disabled", *_GRANTS})
 
@@ -142,6 +144,10 @@ class AccountStore:
                 raise StoreError(
                     f"{self.key_file} is not the key of {self.database}", "restore database and key file from the same backup"
                 )
+            for old in range(version, schema.SCHEMA_VERSION):
+                for statement in schema.UPGRADES[old]:
+                    db.exec_driver_sql(statement)
+                db.execute(update(schema.meta).where(schema.meta.c.key == "version").values(number=old + 1))
             return seal
 
     @contextmanager
@@ -172,7 +178,10 @@ class AccountStore:
         with self._read() as db:
             known = {row.id: _group(row) for row in db.execute(select(schema.groups))}
             rows = db.execute(select(schema.users).order_by(schema.users.c.name_key))
-            return [_user(row, known.get(row.group_id)) for row in rows]
+            names: dict[int, list[str]] = {}
+            for item in db.execute(select(schema.certificate_names).order_by(schema.certificate_names.c.name_key)):
+                names.setdefault(item.user_id, []).append(item.name)
+            return [_user(row, known.get(row.group_id), names.get(row.id, ())) for row in rows]
 
     def groups(self) -> list[Group]:
         """All groups by name."""
@@ -201,11 +210,20 @@ class AccountStore:
             if row.group_id is not None:
                 group = _group(db.execute(select(schema.groups).where(schema.groups.c.id == row.group_id)).one())
             key = row.name_key
-            return _user(row, group), Secrets(
+            return _user(row, group, _certificate_names(db, row.id)), Secrets(
                 self._seal.open(row.nt_hash, f"nt_hash of {key}") if row.nt_hash is not None else None,
                 row.password_hash,
                 self._seal.open(row.recoverable, f"recoverable of {key}") if row.recoverable is not None else None,
             )
+
+    def find_certificate(self, name: str) -> User | None:
+        """The account to which a name in certificates was given, if there is one."""
+        with self._read() as db:
+            names, users = schema.certificate_names, schema.users
+            joined = select(users.c.name).join(names, names.c.user_id == users.c.id)
+            owner = db.scalar(joined.where(names.c.name_key == name_key(name)))
+        found = self.find(owner) if owner is not None else None
+        return found[0] if found is not None else None
 
     def static_addresses(self) -> frozenset[int]:
         """The addresses that accounts have for themselves, as numbers. Costs one row to read unless something has changed.
@@ -263,6 +281,20 @@ class AccountStore:
                 values["group_id"] = _need_group(db, group).id if group else None
             _need_free_address(db, values.get("address"), row.name)
             db.execute(update(schema.users).where(schema.users.c.id == row.id).values(changed=self._clock(), **values))
+        return self.user(name)
+
+    def set_certificate_names(self, name: str, names: Iterable[str]) -> User:
+        """Say which names in certificates are this account's, in place of what was said before. Raises ``StoreError``."""
+        wanted = {name_key(text): check_certificate_name(text) for text in names}
+        table = schema.certificate_names
+        with self._write() as db:
+            row = _need_user(db, name)
+            db.execute(delete(table).where(table.c.user_id == row.id))
+            for key, shown in wanted.items():
+                if db.scalar(select(table.c.user_id).where(table.c.name_key == key)) is not None:
+                    raise StoreError(f"{shown} belongs to another account", "take it away there first")
+                db.execute(insert(table).values(name_key=key, name=shown, user_id=row.id))
+            db.execute(update(schema.users).where(schema.users.c.id == row.id).values(changed=self._clock()))
         return self.user(name)
 
     def set_password(self, name: str, password: str, *, recoverable: bool = False) -> None:
@@ -336,6 +368,8 @@ def _values(settings: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
         values["encryption"] = Encryption(values["encryption"]).value
     if values.get("address") is not None:
         values["address"] = str(values["address"])
+    if values.get("auth") is not None:
+        values["auth"] = " ".join(parse_auth(values["auth"]))
     comment = values.get("comment")
     if comment is not None and (len(comment) > 255 or not (comment == "" or comment.isprintable())):
         raise StoreError("the comment has control characters or more than 255 characters", "shorten it")
@@ -366,14 +400,20 @@ def _need_free_address(db: Connection, address: str | None, name: str) -> None:
 
 def _grants(row: Row[Any]) -> Grants:
     encryption = Encryption(row.encryption) if row.encryption is not None else None
-    return Grants(row.dialin, encryption, row.pool, row.sessions, row.hours)
+    auth = tuple(row.auth.split()) if row.auth is not None else None
+    return Grants(row.dialin, encryption, row.pool, row.sessions, row.hours, auth)
+
+
+def _certificate_names(db: Connection, user: int) -> tuple[str, ...]:
+    table = schema.certificate_names
+    return tuple(db.scalars(select(table.c.name).where(table.c.user_id == user).order_by(table.c.name_key)))
 
 
 def _group(row: Row[Any]) -> Group:
     return Group(row.name, row.comment, row.disabled, _grants(row))
 
 
-def _user(row: Row[Any], group: Group | None) -> User:
+def _user(row: Row[Any], group: Group | None, certificate_names: Sequence[str] = ()) -> User:
     held = (
         (AuthMethod.MSCHAP_V2, row.nt_hash),
         (AuthMethod.PAP, row.password_hash or row.nt_hash),
@@ -389,6 +429,7 @@ def _user(row: Row[Any], group: Group | None) -> User:
         address=IPv4Address(row.address) if row.address is not None else None,
         any_address=row.any_address,
         grants=_grants(row),
+        certificate_names=tuple(certificate_names),
         methods=tuple(method.value for method, secret in held if secret),
         created=row.created,
         changed=row.changed,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from enum import StrEnum
 
+    from headrace.ppp.config import AuthMethod
     from headrace.shell.config import DialConfig
 
 _T = TypeVar("_T")
@@ -165,7 +166,6 @@ def dial(
     refuse_secret(psk, "--psk", "--psk-file FILE or the variable HEADRACE_PSK")
     refuse_secret(password, "--password", "--password-file FILE, the variable HEADRACE_PASSWORD, or let it be asked for")
     from headrace.model import Encryption
-    from headrace.ppp.config import AuthMethod
     from headrace.shell.config import CrlPolicy, DialConfig, Policy
 
     config = DialConfig(
@@ -184,7 +184,7 @@ def dial(
         proposals=tuple(proposals or ()),
         esp_proposals=tuple(esp_proposals or ()),
         pfs=pfs,
-        auth=tuple(_choice(AuthMethod, name, "--auth") for name in auth or ("mschap-v2",)),
+        auth=_methods(auth or ["mschap-v2"]),
         encryption=_choice(Encryption, encryption, "--encryption"),
         mppe_bits=_bits(mppe_bits or [128]),
         l2tp_secret=secret_from_file(l2tp_secret_file) if l2tp_secret_file is not None else None,
@@ -285,6 +285,17 @@ def _bits(bits: list[int]) -> tuple[int, ...]:
         if value not in {40, 56, 128}:
             raise CommandError(f"--mppe-bits {value}", "write 128, 56 or 40")
     return tuple(sorted(set(bits), reverse=True))
+
+
+def _methods(names: list[str]) -> tuple[AuthMethod, ...]:
+    """The ways in which the user may be asked to prove himself."""
+    from headrace.ppp.config import AuthMethod
+
+    known = [method for method in AuthMethod if method is not AuthMethod.EAP]  # that alone says nothing
+    for name in names:
+        if name not in known:
+            raise CommandError(f"--auth {name!r}", f"write one of {', '.join(known)}")
+    return tuple(AuthMethod(name) for name in dict.fromkeys(names))
 
 
 def _choice(kind: type[_E], text: str, option: str) -> _E:

@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Protocol
 
 from headrace.errors import Slug
 from headrace.model import Failure, Rand
-from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, ClientCredentials, LinkConfig
+from headrace.ppp.config import AuthAccept, AuthMethod, AuthResult, ClientCredentials, LinkConfig
 
 ATTEMPTS: Final = 3
 """Proofs that a peer may offer on one link, the first one included (Windows asks its user twice more)."""
@@ -24,6 +24,7 @@ _CODES: Final = {
     Slug.PASSWORD_EXPIRED: 648,
     Slug.DIALIN_DENIED: 649,
     Slug.USER_LIMIT: 649,
+    Slug.PASSWORD_CHANGE: 709,
 }
 
 VERDICTS: Final = frozenset(_CODES) | {
@@ -40,7 +41,7 @@ VERDICTS: Final = frozenset(_CODES) | {
 
 
 def error_code(slug: Slug) -> int:
-    """The number a refused user is shown: 646 to 649 for facts about the account, 691 for everything else."""
+    """The number a refused user is shown: 646 to 649 and 709 for facts about the account, 691 for everything else."""
     return _CODES.get(slug, 691)
 
 
@@ -55,6 +56,8 @@ class Keys:
 
     send: bytes = field(repr=False)
     receive: bytes = field(repr=False)
+    bits: tuple[int, ...] = (128, 56, 40)
+    """Strengths of MPPE that they serve."""
 
 
 class AuthPort(Protocol):
@@ -69,7 +72,12 @@ class AuthPort(Protocol):
     def fail(self, failure: Failure, by_peer: bool = False) -> None:
         """The link cannot go on."""
 
-    def ask(self, method: AuthMethod, username: bytes, identifier: int, challenge: bytes, response: bytes) -> None:
+    def send_limit(self) -> int:
+        """Octets of the largest packet that may be sent."""
+
+    def ask(
+        self, method: AuthMethod, username: bytes, identifier: int, challenge: bytes, response: bytes, change: bytes = b""
+    ) -> None:
         """Have a proof checked. ``AuthServer.result`` is called with the verdict, unless the link starts anew before."""
 
     def admitted(self, grant: AuthAccept) -> None:
@@ -84,7 +92,11 @@ class Authentication(ABC):
 
     protocol: ClassVar[int]
     """PPP protocol number."""
-    method: ClassVar[AuthMethod]
+    method: AuthMethod
+    patience: float = 0.0
+    """Seconds that this may take if that is more than the link would wait: a user may be choosing a new password."""
+    doom: Failure | None = None
+    """Why this will have failed if it gets no further: the truth when the peer hangs up or falls silent."""
 
     def __init__(self, port: AuthPort, config: LinkConfig, rand: Rand) -> None:
         self.port = port
@@ -116,6 +128,13 @@ class Authentication(ABC):
             self._resend_at = now + self.config.restart_timer if self._resends < self.config.max_configure else None
             self.resend()
 
+    def implied(self) -> bool:
+        """The peer begins with the network phase: take it as its acceptance if nothing else is missing (RFC 3748 section 4.2).
+
+        ``True`` if it was, and the port was told.
+        """
+        return False
+
     def await_answer(self, now: float) -> None:
         """Something was sent that must be answered."""
         self._resends = 0
@@ -130,7 +149,7 @@ class AuthServer(Authentication):
     """The side that demands a proof."""
 
     @abstractmethod
-    def result(self, verdict: AuthAccept | AuthReject) -> None:
+    def result(self, verdict: AuthResult, now: float) -> None:
         """The verdict on the proof that was asked about last."""
 
 

@@ -17,7 +17,7 @@ from typing import ClassVar, Final
 from headrace.errors import Slug
 from headrace.model import Failure, printable
 from headrace.ppp.auth import AuthClient, AuthServer, Keys
-from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject
+from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, AuthResult
 from headrace.ppp.frame import Packet, Proto
 from headrace.wire import Reader, Writer
 
@@ -84,7 +84,7 @@ class ChapServer(AuthServer):
         """Take a response."""
         packet = Packet.parse(information, "chap")
         if packet.code != RESPONSE:
-            self.port.drop("chap_code")
+            self.other(packet)
             return
         response = Value.parse(packet.data)
         if packet.identifier != self._identifier:
@@ -114,9 +114,9 @@ class ChapServer(AuthServer):
             return f"a name of {len(response.name)} octets"
         return ""
 
-    def result(self, verdict: AuthAccept | AuthReject) -> None:
+    def result(self, verdict: AuthResult, now: float) -> None:
         """Tell the peer, or give it another challenge."""
-        if self._asked is None or self._verdict is not None:
+        if self._asked is None or self._verdict is not None or not isinstance(verdict, AuthAccept | AuthReject):
             return
         if isinstance(verdict, AuthReject):
             if not self.retry(verdict):
@@ -128,6 +128,10 @@ class ChapServer(AuthServer):
             return
         self._say(SUCCESS, text)
         self.port.admitted(verdict)
+
+    def other(self, packet: Packet) -> None:
+        """A packet that is no Response."""
+        self.port.drop("chap_code")
 
     def stale(self, identifier: int, response: Value) -> None:
         """A response to a challenge that is not the current one."""
@@ -193,7 +197,7 @@ class ChapClient(AuthClient):
             self._receive_success(packet)
         else:
             self.answered()
-            self.port.fail(self.failure(packet.data))
+            self.refused(packet, now)
 
     def _receive_challenge(self, packet: Packet, now: float) -> None:
         if packet != self._challenge:  # otherwise a retransmission, and the same response again
@@ -220,6 +224,10 @@ class ChapClient(AuthClient):
     def unasked(self, packet: Packet) -> None:
         """A verdict came before anything was proved."""
         self.port.drop("chap_identifier")
+
+    def refused(self, packet: Packet, now: float) -> None:
+        """The server's Failure."""
+        self.port.fail(self.failure(packet.data))
 
     @abstractmethod
     def respond(self, identifier: int, challenge: Value) -> bytes | None:

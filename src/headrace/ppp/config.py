@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Network
+from typing import Final, TypeAlias
 
 from headrace.errors import Slug
 from headrace.model import Compression, Encryption
+from headrace.ppp.tls import TlsFactory
 
 
 class AuthMethod(StrEnum):
@@ -15,7 +17,27 @@ class AuthMethod(StrEnum):
 
     PAP = "pap"
     CHAP_MD5 = "chap-md5"
+    MSCHAP = "mschap"
+    """Version 1 (RFC 2433): for clients that know nothing else."""
     MSCHAP_V2 = "mschap-v2"
+    EAP = "eap"
+    """What LCP agrees on for any of the following; by itself, a conversation whose method is still open."""
+    EAP_MD5 = "eap-md5"
+    EAP_MSCHAP_V2 = "eap-mschap-v2"
+    EAP_TLS = "eap-tls"
+    PEAP = "peap"
+    """PEAPv0 with EAP-MSCHAPv2 inside."""
+
+
+EAP_METHODS: Final = (AuthMethod.EAP_TLS, AuthMethod.PEAP, AuthMethod.EAP_MSCHAP_V2, AuthMethod.EAP_MD5)
+"""Methods that run inside EAP, the strongest first."""
+
+_GIVES_KEYS: Final = frozenset({AuthMethod.MSCHAP_V2, AuthMethod.EAP_MSCHAP_V2, AuthMethod.EAP_TLS, AuthMethod.PEAP})
+
+
+def lcp_method(method: AuthMethod) -> AuthMethod:
+    """What LCP names of a method: every method inside EAP is EAP to it."""
+    return AuthMethod.EAP if method in EAP_METHODS else method
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,20 @@ class ClientCredentials:
     username: str
     """May be ``DOMAIN\\user``."""
     password: str = field(repr=False)
+    new_password: str | None = field(default=None, repr=False)
+    """What to change the password to if the server says that it has expired; ``None``: do not change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EapConfig:
+    """What the methods inside EAP need beyond a password."""
+
+    tls: TlsFactory | None = None
+    """Makes the TLS ends of EAP-TLS and PEAP; without it, neither can be had."""
+    identity: str = ""
+    """Client: the name told before the method, in clear; empty is the user's name."""
+    require_binding: bool = False
+    """PEAP: end a conversation whose peer does not bind the inner method to the tunnel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +93,9 @@ class LinkConfig:
     """True: this side authenticates the other and gives addresses (LNS)."""
     auth_methods: tuple[AuthMethod, ...] = (AuthMethod.MSCHAP_V2,)
     """Server: demanded, most wanted first. Client: accepted."""
+    eap: EapConfig = EapConfig()
+    mschap_mppe: bool = False
+    """Let MPPE have keys from MS-CHAP version 1: both directions then use one key stream, which protects little."""
     encryption: Encryption = Encryption.OPTIONAL
     """MPPE inside the link. A server's grant may tighten or loosen it for the user."""
     mppe_bits: tuple[int, ...] = (128, 56, 40)
@@ -112,6 +151,10 @@ class LinkConfig:
     passive_start: float = 0.0
     """Server: seconds to wait for the peer's first Configure-Request before sending ours (Windows loses one sent too early)."""
 
+    def gives_keys(self, method: AuthMethod) -> bool:
+        """Whether MPPE can run after a method."""
+        return method in _GIVES_KEYS or (method is AuthMethod.MSCHAP and self.mschap_mppe)
+
 
 @dataclass(frozen=True, slots=True)
 class AuthAccept:
@@ -136,6 +179,8 @@ class AuthAccept:
     """The user may choose an address."""
     prefix6: IPv6Network | None = None
     """IPv6 prefix of the peer; ``None``: no IPv6."""
+    mppe_bits: tuple[int, ...] = (128, 56, 40)
+    """Strengths that these keys serve: after MS-CHAP version 1 only 128."""
     pool: str = ""
     """For the shell, which leases the address: the account's pool; empty is the gateway's first."""
 
@@ -150,3 +195,23 @@ class AuthReject:
     """Whether the peer may try again on the same link (MS-CHAP R=1)."""
     delay: float = 0.0
     """For the shell: seconds to hold the answer back, so that guessing is slow."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthOffer:
+    """Answer to an EAP identity: this side runs the method itself, and may run these with this user."""
+
+    methods: tuple[AuthMethod, ...] = ()
+    """Most wanted first; empty is what the link allows, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthContinue:
+    """Answer to an EAP identity or response: somebody else runs the method (RFC 3579), and this is the next request."""
+
+    packet: bytes = field(repr=False)
+    """A whole EAP Request; its identifier is kept."""
+
+
+AuthResult: TypeAlias = AuthAccept | AuthReject | AuthOffer | AuthContinue
+"""What may be said to an ``AuthRequest``."""

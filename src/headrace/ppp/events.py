@@ -38,7 +38,12 @@ class AuthRequest:
     challenge: bytes = field(default=b"", repr=False)
     """CHAP: ours."""
     response: bytes = field(default=b"", repr=False)
-    """CHAP-MD5: 16 octets. MS-CHAPv2: peer challenge 16, reserved 8, NT response 24, flags 1. PAP: the password."""
+    """CHAP-MD5: 16 octets. MS-CHAPv2: peer challenge 16, reserved 8, NT response 24, flags 1. MS-CHAP: LM response 24, NT response
+    24, flag 1. PAP: the password. EAP-TLS: the user's certificate, DER, which has been verified up to a trusted root. EAP: the whole
+    EAP Response; ``username`` is the identity, and the answer ``AuthOffer`` or ``AuthContinue`` says who goes on."""
+    change: bytes = field(default=b"", repr=False)
+    """MS-CHAPv2: change the password (RFC 2759 section 7): encrypted new password 516, encrypted old hash 16. ``response`` then
+    proves the new password."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from headrace.errors import Slug
 from headrace.model import Failure, Rand, printable
 from headrace.ppp.automaton import ControlProtocol, Port, Verdict
-from headrace.ppp.config import AuthMethod, LinkConfig
+from headrace.ppp.config import AuthMethod, LinkConfig, lcp_method
 from headrace.ppp.events import Identification, TimeRemaining
 from headrace.ppp.frame import DEFAULT_MRU, Code, Packet, Proto
 from headrace.ppp.network import is_required
@@ -36,12 +36,11 @@ IDENTIFICATIONS: Final = 8
 AUTH_OPTION: Final[Mapping[AuthMethod, bytes]] = {
     AuthMethod.PAP: b"\xc0\x23",
     AuthMethod.CHAP_MD5: b"\xc2\x23\x05",
+    AuthMethod.MSCHAP: b"\xc2\x23\x80",
     AuthMethod.MSCHAP_V2: b"\xc2\x23\x81",
+    AuthMethod.EAP: b"\xc2\x27",
 }
-"""The data of the Authentication-Protocol option for each method (RFC 1334, RFC 1994, RFC 2759)."""
-
-GIVES_KEYS: Final = frozenset({AuthMethod.MSCHAP_V2})
-"""Methods after which MPPE can run."""
+"""The data of the Authentication-Protocol option for each method (RFC 1334, RFC 1994, RFC 2433, RFC 2759, RFC 3748)."""
 
 _METHOD_OF: Final = {data: method for method, data in AUTH_OPTION.items()}
 
@@ -146,7 +145,7 @@ class Lcp(ControlProtocol):
         """A new magic number, and every option again."""
         self.ours = self.theirs = LcpOptions()
         self._magic = self._new_magic()
-        self._methods = list(self.config.auth_methods) if self.config.server else []
+        self._methods = list(dict.fromkeys(map(lcp_method, self.config.auth_methods))) if self.config.server else []
         self._auth_naks = 0
         self._dropped_options.clear()
         self._mru = self.config.mru
@@ -199,7 +198,8 @@ class Lcp(ControlProtocol):
     def _judge_method(self, option: Option, nak: list[Option], reject: list[Option]) -> bool:
         """Client: what we say to the method that the server demands. ``False`` if the link was failed."""
         allowed = self.config.auth_methods if self.config.credentials is not None else ()
-        useful = tuple(method for method in allowed if method in GIVES_KEYS) if is_required(self.config.encryption) else allowed
+        useful = tuple(filter(self.config.gives_keys, allowed)) if is_required(self.config.encryption) else allowed
+        useful = tuple(dict.fromkeys(map(lcp_method, useful)))
         if not allowed:
             reject.append(option)  # nothing to prove ourselves with
         elif not useful:

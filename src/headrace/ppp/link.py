@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from typing import Final
 
@@ -24,7 +25,8 @@ from headrace.ppp.automaton import ControlProtocol, Notice, State, timeout_failu
 from headrace.ppp.bcp import Bcp
 from headrace.ppp.ccp import Ccp
 from headrace.ppp.chap import ChapMd5Client, ChapMd5Server
-from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, LinkConfig
+from headrace.ppp.config import AuthAccept, AuthMethod, AuthResult, LinkConfig
+from headrace.ppp.eap_link import EapAuthClient, EapAuthServer
 from headrace.ppp.events import (
     Authenticated,
     AuthRequest,
@@ -42,7 +44,7 @@ from headrace.ppp.ipcp import Ipcp
 from headrace.ppp.ipv6cp import Ipv6cp
 from headrace.ppp.ipxcp import Ipxcp
 from headrace.ppp.lcp import Lcp
-from headrace.ppp.mschap import MsChapV2Client, MsChapV2Server
+from headrace.ppp.mschap import MsChapClient, MsChapServer, MsChapV2Client, MsChapV2Server
 from headrace.ppp.network import Grant, NetworkProtocol, is_required
 from headrace.ppp.pap import PapClient, PapServer
 from headrace.ppp.terminate import peer_reason
@@ -51,7 +53,9 @@ from headrace.wire import Malformed
 AUTHENTICATION: Final[Mapping[AuthMethod, tuple[type[AuthServer], type[AuthClient]]]] = {
     AuthMethod.PAP: (PapServer, PapClient),
     AuthMethod.CHAP_MD5: (ChapMd5Server, ChapMd5Client),
+    AuthMethod.MSCHAP: (MsChapServer, MsChapClient),
     AuthMethod.MSCHAP_V2: (MsChapV2Server, MsChapV2Client),
+    AuthMethod.EAP: (EapAuthServer, EapAuthClient),
 }
 """Who demands and who gives the proof, for each method."""
 
@@ -156,13 +160,13 @@ class Link:
         self.send(protocol, information)
         return True
 
-    def auth_result(self, request: int, result: AuthAccept | AuthReject, now: float) -> None:
+    def auth_result(self, request: int, result: AuthResult, now: float) -> None:
         """The verdict on an ``AuthRequest``. One that is no longer waited for is ignored."""
         if request != self._pending or not isinstance(self._auth, AuthServer):
             return
         self._pending = None
-        self._auth_until = now + self.config.auth_timeout
-        self._auth.result(result)
+        self._auth.result(result, now)
+        self._auth_until = now + max(self.config.auth_timeout, self._auth.patience)
         self._settle(now)
 
     def close(self, failure: Failure, now: float) -> None:
@@ -258,9 +262,17 @@ class Link:
             self._lcp.alive(now)
             self._auth.receive(frame.information, now)
         elif self.phase is Phase.AUTHENTICATE:
-            self.drop("ppp_phase")  # section 3.5: nothing else is looked at before the peer is known
+            self._dispatch_early(frame, now)
         else:
             self._dispatch_network(frame, now)
+
+    def _dispatch_early(self, frame: Frame, now: float) -> None:
+        """Section 3.5: nothing else is looked at before the peer is known, but it may show that it knows us."""
+        if frame.protocol in {Proto.IPCP, Proto.CCP, Proto.IPV6CP} and self._auth is not None and self._auth.implied():
+            self._settle(now)
+            self._dispatch_network(frame, now)
+        else:
+            self.drop("ppp_phase")
 
     def _dispatch_network(self, frame: Frame, now: float) -> None:
         layer = self._ncps.get(frame.protocol)
@@ -354,6 +366,10 @@ class Link:
         if ccp is not None and ccp.mismatch and failure.slug in {Slug.ENCRYPTION_LOCAL, Slug.ENCRYPTION_REFUSED}:
             # It has MPPE, too: it went first, over a strength or mode that differs.
             failure = Failure(Slug.ENCRYPTION_STRENGTH, f"{ccp.mismatch}; {failure.detail}")
+        if self._auth is not None and self._auth.doom is not None and self.phase is Phase.AUTHENTICATE:
+            # We know more than a peer that hangs up in silence, or says what we have told it.
+            told = failure.slug not in {Slug.USER_REQUEST, Slug.PEER_CLOSED, Slug.LCP_TERMINATED} and not self.config.server
+            failure = failure if told else self._auth.doom
         if self._lcp.opened:
             self.fail(failure, by_peer=True)
         elif self._ending is None:
@@ -377,17 +393,19 @@ class Link:
 
     # --- the port of authentication ---------------------------------------------------------------------------------------
 
-    def ask(self, method: AuthMethod, username: bytes, identifier: int, challenge: bytes, response: bytes) -> None:
+    def ask(
+        self, method: AuthMethod, username: bytes, identifier: int, challenge: bytes, response: bytes, change: bytes = b""
+    ) -> None:
         """Pass a proof to whoever can check it (``AuthPort``)."""
         self._requests += 1
         self._pending = self._requests
-        self.emit(AuthRequest(self._requests, method, username, identifier, challenge, response))
+        self.emit(AuthRequest(self._requests, method, username, identifier, challenge, response, change))
 
     def admitted(self, grant: AuthAccept) -> None:
         """The user is in (``AuthPort``)."""
         keys = None
         if grant.mppe_send_key and grant.mppe_recv_key:
-            keys = Keys(send=grant.mppe_send_key, receive=grant.mppe_recv_key)
+            keys = Keys(send=grant.mppe_send_key, receive=grant.mppe_recv_key, bits=grant.mppe_bits)
         self.peer_name = grant.username
         self._no_address = grant.address_failure or self._no_address
         self._grant = Grant(
@@ -504,7 +522,10 @@ class Link:
         )
         required = is_required(grant.encryption)
         self.emit(EncryptionDecided(required=required))
-        self._ncps = {kind.protocol: kind(self, self.config, grant) for kind in NCPS if kind.wanted(self.config, grant)}
+        config = self.config
+        if grant.keys is not None and not set(config.mppe_bits) <= set(grant.keys.bits):
+            config = replace(config, mppe_bits=tuple(bits for bits in config.mppe_bits if bits in grant.keys.bits))
+        self._ncps = {kind.protocol: kind(self, config, grant) for kind in NCPS if kind.wanted(config, grant)}
         if required and Proto.CCP not in self._ncps:
             self.fail(self._no_keys(grant))
             return
@@ -603,7 +624,8 @@ class Link:
     def _time_out(self, now: float) -> None:
         if self._auth_until is not None and now >= self._auth_until and self.phase is not Phase.TERMINATE:
             self._auth_until = None
-            self.fail(Failure(Slug.AUTH_TIMEOUT, self._who_is_silent()))
+            doom = self._auth.doom if self._auth is not None else None
+            self.fail(doom or Failure(Slug.AUTH_TIMEOUT, self._who_is_silent()))
         if self._network_until is not None and now >= self._network_until:
             self._network_until = None
             if self._network_open():

@@ -41,6 +41,16 @@ def start_keys(nt_hash: bytes, nt_response: bytes, server: bool) -> tuple[bytes,
     return (server_sends, client_sends) if server else (client_sends, server_sends)
 
 
+def start_keys_v1(nt_hash: bytes, challenge: bytes) -> tuple[bytes, bytes]:
+    """The start keys of an MS-CHAP version 1 authentication for 128 bits, 16 octets, the same in both directions (section 2.4).
+
+    ``challenge`` is the server's, 8 octets. The shorter strengths stand on the LM hash, which nobody should keep.
+    """
+    hash_hash = md4(nt_hash)
+    key = hashlib.sha1(hash_hash * 2 + challenge).digest()[:16]
+    return key, key
+
+
 def _start(master: bytes, magic: bytes) -> bytes:
     return hashlib.sha1(master + _PAD1 + magic + _PAD2).digest()[:16]
 

@@ -14,7 +14,7 @@ from typing import Final
 from headrace.errors import Slug
 from headrace.model import Failure, printable
 from headrace.ppp.auth import ATTEMPTS, AuthClient, AuthServer
-from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject
+from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, AuthResult
 from headrace.ppp.frame import Packet, Proto
 from headrace.wire import Malformed, Reader, Writer
 
@@ -67,10 +67,10 @@ class PapServer(AuthServer):
         self._asked = packet
         self.port.ask(self.method, name, packet.identifier, b"", password)
 
-    def result(self, verdict: AuthAccept | AuthReject) -> None:
+    def result(self, verdict: AuthResult, now: float) -> None:
         """Tell the peer, and let it try again where the verdict says so."""
         asked, self._asked = self._asked, None
-        if asked is None:
+        if asked is None or not isinstance(verdict, AuthAccept | AuthReject):
             return
         if isinstance(verdict, AuthAccept):
             self._say(ACK, asked, b"")

@@ -299,7 +299,7 @@ class Gateway:
             self._waiting -= 1
         if isinstance(result, AuthAccept):
             result = self._grant(result, owner)
-        elif result.delay:
+        elif isinstance(result, AuthReject) and result.delay:
             await asyncio.sleep(result.delay)
         if not self._ladder.auth_result(event.session.handle, event.request.request, result, self._driver.now()):
             self._release(event.session)  # it has gone in the meantime

@@ -32,7 +32,7 @@ from headrace.l2tp.config import IdAllocator, L2tpConfig
 from headrace.l2tp.peer import L2tpPeer
 from headrace.model import Auth, Cipher, Datagram, Encryption, Endpoint, Failure, MppePolicy, Rand, Rung, printable
 from headrace.ppp import events as ppp_events
-from headrace.ppp.config import AuthAccept, AuthReject, LinkConfig
+from headrace.ppp.config import AuthReject, AuthResult, LinkConfig
 from headrace.ppp.frame import Proto
 from headrace.ppp.link import Link
 from headrace.stack import events
@@ -230,7 +230,7 @@ class Ladder:
             self._touch("ppp", found.record.handle)
             self._settle(now)
 
-    def auth_result(self, session: int, request: int, result: AuthAccept | AuthReject, now: float) -> bool:
+    def auth_result(self, session: int, request: int, result: AuthResult, now: float) -> bool:
         """Answer an ``AuthNeeded``. False if the session has gone in the meantime: then a lease must be given back."""
         found = self._sessions.get(session)
         if found is None:
