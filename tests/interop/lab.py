@@ -23,8 +23,9 @@ from typing import Any, Final, Self
 
 from tests.interop.guest import CLIENT, GUEST_IP, OUR_IP, PASSWORD, PSK, SERVER, USER, Guest, Job, Outcome, make_tap
 from tests.interop.tshark import Capture
+from tests.shell.site import masquerade
 
-from headrace.shell.netns import Namespace
+from headrace.shell.netns import Namespace, veth
 
 TAP: Final = "tap0"
 INNER_IP: Final = "10.99.0.1"
@@ -282,20 +283,27 @@ class Scenario:
         job.tell("stop")
         self.outcome = job.wait()
 
-    def dial(
-        self, *options: str | Path, password: str = PASSWORD, psk: str | None = PSK, ping: bool = True, wait: float = 120
-    ) -> Dialled:
-        """``headrace dial`` to the guest, to its end."""
-        with self.dialling(*options, password=password, psk=psk, ping=ping) as process:
+    def dial(self, *options: str | Path, wait: float = 120, **how: Any) -> Dialled:
+        """``headrace dial`` to the guest, to its end; ``how`` as for ``dialling``."""
+        with self.dialling(*options, **how) as process:
             process.wait(wait)
         return self.dialled
 
     @contextmanager
     def dialling(
-        self, *options: str | Path, password: str = PASSWORD, psk: str | None = PSK, ping: bool = True
+        self,
+        *options: str | Path,
+        password: str = PASSWORD,
+        psk: str | None = PSK,
+        ping: bool = True,
+        launcher: Path | None = None,
+        namespace: Namespace | None = None,
     ) -> Iterator[subprocess.Popen[Any]]:
-        """``headrace dial`` to the guest while the block runs, ended by Ctrl-C; ``dialled`` has what it said."""
-        command = headrace("dial", GUEST_IP, "--user", USER, "--json", "--keylog", self.keys)
+        """``headrace dial`` to the guest while the block runs, ended by Ctrl-C; ``dialled`` has what it said.
+
+        ``namespace`` is where the client stands, if not on the guest's network.
+        """
+        command = headrace("dial", GUEST_IP, "--user", USER, "--json", "--keylog", self.keys, launcher=launcher)
         command += ["--ping", INNER_IP] if ping else []
         if psk is not None:
             command += ["--psk-file", str(secret_file(self.folder / "psk", psk))]
@@ -303,7 +311,7 @@ class Scenario:
         (self.folder / "dial.command").write_text(" ".join(command) + "\n")
         out, err = self.folder / "dial.json", self.folder / "dial.log"
         with out.open("wb") as stdout, err.open("wb") as stderr:
-            process = self.lab.namespace.popen(command, stdout=stdout, stderr=stderr)
+            process = (namespace or self.lab.namespace).popen(command, stdout=stdout, stderr=stderr)
             try:
                 yield process
             finally:
@@ -318,11 +326,25 @@ class Scenario:
         ]
         self.note = said[0] if said else f"exit {self.dialled.code}"
 
-    def await_connected(self, process: subprocess.Popen[Any]) -> None:
-        """Wait until the call is up. Raises ``AssertionError`` if it ends before."""
-        said = self.folder / "dial.json"
-        wait_for(lambda: process.poll() is not None or '"event": "connected"' in said.read_text(), "the connection")
+    def await_event(self, process: subprocess.Popen[Any], name: str, times: int = 1) -> dict[str, Any]:
+        """Wait until the call has told of something, for so many times, and give what it said last.
+
+        Raises ``AssertionError`` if the call ends before.
+        """
+        path = self.folder / "dial.json"
+
+        def told() -> list[dict[str, Any]]:
+            # The last line may be half written.
+            events = (json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n"))
+            return [event for event in events if event.get("event") == name]
+
+        wait_for(lambda: process.poll() is not None or len(told()) >= times, f"the event {name}")
         assert process.poll() is None, (self.folder / "dial.log").read_text()
+        return told()[-1]
+
+    def await_connected(self, process: subprocess.Popen[Any], times: int = 1) -> None:
+        """Wait until the call is up, for so many times. Raises ``AssertionError`` if it ends before."""
+        self.await_event(process, "connected", times)
 
     # --- the guest ---------------------------------------------------------------------------------------------------------
 
@@ -372,6 +394,20 @@ class Lab:
                     found[int(process.name)] = (process / "cmdline").read_text("utf-8", "replace").replace("\0", " ")
         return found
 
+    @contextmanager
+    def home(self) -> Iterator[Namespace]:
+        """A namespace behind a router with NAT, which is our end of the guest's network."""
+        with Namespace("home") as home:
+            veth(self.namespace, "lan", home, "eth")
+            self.namespace.address("lan", "192.168.1.1", 24)
+            home.address("eth", "192.168.1.2", 24)
+            home.route("0.0.0.0/0", "192.168.1.1")
+            masquerade(self.namespace, TAP)
+            try:
+                yield home
+            finally:
+                self.namespace.run(["nft", "flush ruleset"])
+
     @property
     def guest(self) -> Guest:
         """The guest, booted now if there is none or it has died."""
@@ -387,9 +423,10 @@ class Lab:
 
     @cached_property
     def accounts(self) -> Path:
-        """An account database: alice, carol (readable by CHAP-MD5), and the clients of the crowd."""
+        """An account database: alice, carol (readable by CHAP-MD5), solo (one session at once), and the clients of the crowd."""
         path = self.state / "accounts.db"
-        for name, options in ((USER, ()), ("carol", ("--recoverable",)), ("c1", ()), ("c2", ()), ("c3", ())):
+        special = ((USER, ()), ("carol", ("--recoverable",)), ("solo", ("--sessions", "1")))
+        for name, options in (*special, ("c1", ()), ("c2", ()), ("c3", ())):
             self.run("account", "add", name, "--database", path, *options, env={"HEADRACE_PASSWORD": PASSWORD})
         return path
 

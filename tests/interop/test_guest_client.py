@@ -14,9 +14,20 @@ if TYPE_CHECKING:
     from tests.interop.pki import Issued, Papers
 
 IMPATIENT = Path(__file__).parent / "impatient.py"
+STATEFUL = Path(__file__).parent / "stateful.py"
 
 REQUIRED = {"encryption": "required-128"}
 ADMIN_NUMBER = 629
+
+RESTLESS: dict[str, Any] = {
+    "DPD_DELAY": "3",
+    "DPD_TIMEOUT": "8s",
+    "DPD_ACTION": "restart",
+    "PPP_BASE": "mtu 1400;mru 1400;lcp-echo-interval 2;lcp-echo-failure 3",
+    "L2TP_GLOBAL": "max retries = 3",
+    "L2TP_OPTIONS": "redial = yes;redial timeout = 2;max redials = 50",
+}
+"""A client that comes again by itself."""
 
 
 def farewells(scenario: Scenario) -> set[str]:
@@ -216,6 +227,22 @@ def test_mppe_stateful_allowed(scenario: Scenario) -> None:
     assert up.mppe == "128-bit stateless"
 
 
+def test_mppe_stateful_loss(scenario: Scenario) -> None:
+    """Stateful MPPE both ways, every eleventh packet lost each way: each side asks the other for resets, and traffic goes on."""
+    gateway = scenario.gateway(launcher=STATEFUL, ppp=REQUIRED)
+    outcome = scenario.client(PPP_OPTIONS="require-mppe-128;mppe-stateful", HOLD="15", LOSS="11")
+    assert outcome.code == 0, f"{outcome}\n{gateway.log()}"
+    assert gateway.session_up().mppe == "128-bit stateful"
+    assert scenario.capture.count("ccp.opt.type == 18 && ppp.code == 2 && ccp.opt.supported_bits == 0x00000040") == 2
+    sent, received = held(outcome)
+    assert received > sent / 4, outcome.line
+    sent, received = held(outcome, "after")  # some seconds later: pppd asks again for a reset whose answer was lost
+    assert sent == received == 10, outcome.log("client.after.txt")
+    resets = [scenario.capture.count(f"ccp && ppp.code == 14 && ip.src {sign} {OUR_IP}") for sign in ("==", "!=")]
+    assert min(resets) >= 2, resets
+    scenario.note = f"{resets[0]} Reset-Requests by us, {resets[1]} by pppd; {outcome.line}"
+
+
 def test_mppe_40(scenario: Scenario) -> None:
     """MPPE-40, where the configuration permits it."""
     gateway = scenario.gateway(ppp={"encryption": "required", "mppe_bits": [128, 40]})
@@ -234,6 +261,28 @@ def test_mppe_refused(scenario: Scenario) -> None:
     _, line = is_refused(scenario, scenario.gateway(ppp=REQUIRED), 13, PPP_OPTIONS="nomppe")
     assert (line.ras, line.slug, line.rung, line.user) == ("742", "encryption-refused", "encryption", "alice")
     assert farewells(scenario) == {windows_terminate(742)}
+
+
+# --- IPv6 inside ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", ["nomppe", "require-mppe-128"])
+def test_ipv6(scenario: Scenario, options: str) -> None:
+    """IPV6CP with pppd, an address by router advertisement to the kernel, a prefix by DHCPv6 to dhcpcd, pings of either size."""
+    gateway = scenario.gateway(network={"ipv6_prefixes": ["2001:db8:99::/48"], "ipv6_delegate": 56})
+    job = scenario.start(CLIENT, PPP_OPTIONS=f"{options};+ipv6", PING6="2001:db8:99::1", BARRIER="yes")
+    job.await_mark("client.up")
+    (session,) = gateway.ask("sessions")
+    job.tell("go")
+    outcome = job.wait()
+    assert outcome.code == 0, f"{outcome}\n{gateway.log()}"
+    hung_up(gateway)
+    assert session["prefix6"] == "2001:db8:99:200::/55"
+    assert " ip6=2001:db8:99:200:" in outcome.line
+    answered = re.findall(r"(\d) packets transmitted, (\d) received", outcome.log("client.ping6.txt"))
+    assert answered == [("4", "4"), ("3", "3")]
+    assert "delegated prefix 2001:db8:99:300::/56" in outcome.log("client.dhcpcd.log")
+    scenario.note = outcome.line
 
 
 # --- L2TP ---------------------------------------------------------------------------------------------------------------------
@@ -283,9 +332,9 @@ def test_clear_naked(scenario: Scenario) -> None:
 # --- what a session goes through ------------------------------------------------------------------------------------------------
 
 
-def held(outcome: Outcome) -> tuple[int, int]:
-    """Pings sent and answered while the session was held."""
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", outcome.log("client.held.txt"))
+def held(outcome: Outcome, when: str = "held") -> tuple[int, int]:
+    """Pings sent and answered while the session was held, or after that."""
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", outcome.log(f"client.{when}.txt"))
     assert found is not None, outcome
     return int(found[1]), int(found[2])
 
@@ -328,6 +377,49 @@ def test_rekey_by_volume(scenario: Scenario) -> None:
     outcome = scenario.client(HOLD="12")
     survives(scenario, gateway, outcome, lost=3)
     assert len(set(scenario.capture.rows(f"esp && ip.src == {OUR_IP}", ["esp.spi"]))) >= 2
+
+
+def test_rekey_by_volume_of_guest(scenario: Scenario) -> None:
+    """The client renews ESP SAs when a volume has passed."""
+    gateway = scenario.gateway()
+    outcome = scenario.client(ESP_BYTES="8000", HOLD="16")
+    survives(scenario, gateway, outcome, lost=2)
+    assert len(set(scenario.capture.rows(f"esp && ip.src == {OUR_IP}", ["esp.spi"]))) >= 2
+
+
+def test_gateway_restarts(scenario: Scenario) -> None:
+    """The gateway's process is killed and started anew: the client's DPD and LCP echoes notice, it dials again by itself."""
+    # Most of the time xl2tpd tries to end the call that it had: a gateway that knows nothing of it has nothing to answer by.
+    gateway = scenario.gateway()
+    job = scenario.start(CLIENT, BARRIER="yes", REDIAL="180", **RESTLESS)
+    job.await_mark("client.up")
+    gateway.kill()
+    again = scenario.gateway()
+    job.tell("go")
+    outcome = job.wait()
+    assert outcome.code == 0, f"{outcome}\n{again.log()}"
+    up = again.session_up()
+    assert up.user == "alice"
+    hung_up(again)
+    scenario.note = f"{outcome.line}; {up.text}"
+
+
+def test_guest_returns(scenario: Scenario) -> None:
+    """The client's power fails, it boots and dials again before anybody noticed: INITIAL-CONTACT ends what was left of it."""
+    gateway = scenario.gateway()
+    job = scenario.start(CLIENT, BARRIER="yes", UNIQUE="replace")
+    job.await_mark("client.up")
+    scenario.lab.guest.kill()
+    job = scenario.start(CLIENT, BARRIER="yes", UNIQUE="replace")
+    job.await_mark("client.up")
+    down = gateway.wait_line(r"session-down .* replaced")
+    (session,) = gateway.ask("sessions")
+    assert session["user"] == "alice"
+    assert gateway.ask("status")["peers"] == 1
+    job.tell("go")
+    outcome = job.wait()
+    assert outcome.code == 0, outcome
+    scenario.note = down.text
 
 
 def test_disconnect(scenario: Scenario) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tests.interop.guest import GUEST_IP, OUR_IP, SERVER
-from tests.interop.lab import Dialled, Scenario, secret_file
+import pytest
+from tests.interop.guest import GUEST_IP, OUR_IP, PSK, SERVER
+from tests.interop.lab import Dialled, Scenario, secret_file, wait_for
+from tests.shell.test_inner_ipv6 import PING as PING6
 
 if TYPE_CHECKING:
     from tests.interop.pki import Papers
+
+STATEFUL = Path(__file__).parent / "stateful.py"
 
 
 def connected(scenario: Scenario, dialled: Dialled, *, mppe: str = "") -> dict[str, object]:
@@ -96,6 +101,20 @@ def test_mppe_128(scenario: Scenario) -> None:
     connected(scenario, dialled, mppe="128-bit stateless")
 
 
+def test_mppe_stateful_loss(scenario: Scenario) -> None:
+    """Stateful MPPE both ways, every eleventh packet lost each way: each side asks the other for resets, and traffic goes on."""
+    with scenario.server(PPP_OPTIONS="require-mppe-128;mppe-stateful", LOSS="11", HOLD="15"):
+        dialled = scenario.dial("--encryption", "required-128", "--ping-count", "40", launcher=STATEFUL)
+    assert dialled.event("connected")["session"]["mppe"] == "128-bit stateful"
+    ping = dialled.event("ping")
+    assert ping["received"] > ping["sent"] / 4, ping
+    resets = [scenario.capture.count(f"ccp && ppp.code == 14 && ip.src {sign} {OUR_IP}") for sign in ("==", "!=")]
+    assert min(resets) >= 2, resets
+    scenario.note = (
+        f"{resets[0]} Reset-Requests by us, {resets[1]} by pppd; {ping['received']} of {ping['sent']} pings answered"
+    )
+
+
 def test_mppe_required_by_server(scenario: Scenario) -> None:
     """The server requires MPPE; the client takes it as it is optional."""
     with scenario.server(PPP_OPTIONS="require-mppe-128"):
@@ -146,6 +165,24 @@ def test_defaults(scenario: Scenario) -> None:
     connected(scenario, dialled)
 
 
+@pytest.mark.parametrize("options", ["nomppe", "require-mppe-128"])
+def test_ipv6(scenario: Scenario, options: str) -> None:
+    """IPV6CP with pppd, an address from radvd, pings of the server's address."""
+    with (
+        scenario.server(PPP_OPTIONS=f"{options};+ipv6", PREFIX6="2001:db8:77::") as job,
+        scenario.dialling("--route", "2001:db8:77::/48", ping=False) as process,
+    ):
+        scenario.await_connected(process)
+        told = scenario.await_event(process, "ipv6")
+        (address,) = told["addresses"]
+        script = [sys.executable, "-c", PING6, address, "2001:db8:77::1", "headrace0", "56"]
+        wait_for(lambda: scenario.lab.namespace.run(script).stdout.strip() == "5", "five answers", 30)
+        job.tell("stop")
+    assert address.startswith("2001:db8:77:0:")
+    assert told["router"].startswith("fe80::") and told["dns"] == ["2001:db8:77::53"]
+    scenario.note = f"{address}, router {told['router']}"
+
+
 def test_tunnel_secret(scenario: Scenario) -> None:
     """Both sides prove that they know the tunnel secret."""
     secret = secret_file(scenario.folder / "l2tp-secret", "a-tunnel-secret-of-ours")
@@ -160,6 +197,32 @@ def test_rekey_by_server(scenario: Scenario) -> None:
         dialled = scenario.dial("--ping-count", "110")
     connected(scenario, dialled)
     assert len(set(scenario.capture.rows(f"esp && ip.src == {OUR_IP}", ["esp.spi"]))) >= 3
+
+
+def test_rekey_by_volume(scenario: Scenario) -> None:
+    """The server renews ESP SAs when a volume has passed."""
+    with scenario.server(ESP_BYTES="8000"):
+        dialled = scenario.dial("--ping-count", "80")
+    connected(scenario, dialled)
+    assert len(set(scenario.capture.rows(f"esp && ip.src == {OUR_IP}", ["esp.spi"]))) >= 2
+
+
+@pytest.mark.parametrize("machine", ["psk", "cert"])
+def test_behind_nat(scenario: Scenario, papers: Papers, machine: str) -> None:
+    """Our client stands behind a NAT, with a private address: ESP in UDP 4500 without being told to."""
+    parameters: dict[str, Any] = {}
+    options: list[str | Path] = []
+    if machine == "cert":
+        certificate, key, ca = papers.small_ca.ours(scenario.folder)
+        options = ["--certificate", certificate, "--private-key", key, "--ca", ca]
+        parameters = {"AUTH": "cert", "pki": papers.small_ca.guest}
+    with scenario.lab.home() as home, scenario.server(**parameters):
+        dialled = scenario.dial(*options, namespace=home, psk=None if machine == "cert" else PSK)
+    session = connected(scenario, dialled)
+    assert session["nat"] == "client" and session["machine_auth"] == machine
+    assert str(session["outer"]).startswith("192.168.1.2:")
+    assert scenario.capture.count("esp && udp.port == 4500") > 20
+    assert scenario.capture.count("ip.proto == 50") == 0
 
 
 def test_nobody_there(scenario: Scenario) -> None:
@@ -186,3 +249,18 @@ def test_server_vanishes(scenario: Scenario) -> None:
         process.wait(90)
     assert scenario.dialled.code == 1
     assert scenario.dialled.event("failed")["slug"] in {"dpd-lost", "echo-lost"}, scenario.dialled
+
+
+def test_server_restarts(scenario: Scenario) -> None:
+    """The server's power fails and comes back: `headrace dial --reconnect` notices, and is up again by itself."""
+    job = scenario.start(SERVER)
+    job.await_mark("server.ready")
+    with scenario.dialling("--dpd-delay", "5", "--dpd-timeout", "8", "--reconnect", ping=False) as process:
+        scenario.await_connected(process)
+        scenario.lab.guest.kill()
+        scenario.start(SERVER).await_mark("server.ready")
+        scenario.await_connected(process, times=2)
+    assert scenario.dialled.code == 0, scenario.dialled
+    lost = next(event for event in scenario.dialled.events if event.get("event") == "failed")
+    assert lost["slug"] in {"dpd-lost", "echo-lost"}, scenario.dialled
+    scenario.note = f"{lost['slug']}, then connected again after {len(scenario.dialled.events)} events"

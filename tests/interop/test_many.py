@@ -47,3 +47,32 @@ def test_pool_empty(scenario: Scenario) -> None:
     outcome = job.wait(TIMEOUT)
     assert outcome.code == 13, outcome
     assert any(text.startswith("c1 rc=0") for text in outcome.lines), outcome
+
+
+def test_one_account(scenario: Scenario) -> None:
+    """Two clients with one account, up at the same time; each has an address of its own."""
+    gateway = scenario.gateway()
+    job = scenario.start(NATTED_CLIENTS, CLIENTS="c1 c2", ACCOUNT="alice", BARRIER="yes")
+    await_all_up(job, gateway, ["c1", "c2"])
+    sessions = gateway.ask("sessions")
+    assert [session["user"] for session in sessions] == ["alice", "alice"]
+    assert len({session["inner"] for session in sessions}) == 2
+    job.tell("go")
+    outcome = job.wait(TIMEOUT)
+    assert outcome.code == 0, outcome
+    scenario.note = "alice twice, from " + ", ".join(sorted(session["outer"] for session in sessions))
+
+
+def test_one_account_one_session(scenario: Scenario) -> None:
+    """Two clients with an account that may have one session: the second is refused, the first stays."""
+    gateway = scenario.gateway()
+    job = scenario.start(NATTED_CLIENTS, CLIENTS="c1 c2", ACCOUNT="solo", BARRIER="yes", STAGGER="8")
+    job.await_mark("c1.up", TIMEOUT)
+    line = gateway.refused()
+    assert (line.ras, line.slug, line.user) == ("649", "user-limit", "solo")
+    assert len(gateway.ask("sessions")) == 1
+    job.tell("go")
+    outcome = job.wait(TIMEOUT)
+    assert outcome.code == 13, outcome
+    assert any(text.startswith("c1 rc=0") for text in outcome.lines), outcome
+    assert "E=649" in outcome.log("c2.pppd.log")

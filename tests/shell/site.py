@@ -83,6 +83,13 @@ def toml(config: dict[str, dict[str, Any]]) -> str:
     )
 
 
+def masquerade(namespace: Namespace, interface: str) -> None:
+    """Make a namespace a router with NAT towards an interface."""
+    namespace.sysctl("net.ipv4.ip_forward", "1")
+    rules = f"add table ip n; add chain ip n p {{ type nat hook postrouting priority 100; }}; add rule ip n p oifname {interface} masquerade"
+    namespace.run(["nft", rules])
+
+
 class Site:
     """One gateway in a namespace, and any number of clients."""
 

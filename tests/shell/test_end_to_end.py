@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.shell.site import GATEWAY, INNER, Dial, Site, headrace, prepare, reason_to_skip, wait
+from tests.shell.site import GATEWAY, INNER, Dial, Site, headrace, masquerade, prepare, reason_to_skip, wait
 
 from headrace.shell.netns import Namespace, veth
 
@@ -270,12 +270,6 @@ def test_junk_on_every_port_disturbs_nobody(site: Site) -> None:
     assert "Traceback" not in site.log.read_text("utf-8")
     assert len(site.log.read_text("utf-8").splitlines()) < 200
     assert dial.hang_up() == 0
-
-
-def masquerade(namespace: Namespace, interface: str) -> None:
-    namespace.sysctl("net.ipv4.ip_forward", "1")
-    rules = f"add table ip n; add chain ip n p {{ type nat hook postrouting priority 100; }}; add rule ip n p oifname {interface} masquerade"
-    namespace.run(["nft", rules])
 
 
 def ping(client: Namespace, source: str, *, size: int = 56) -> int:

@@ -26,16 +26,20 @@ version=$(basename kernel/tree/lib/modules/*)
 
 echo "guest: root file system"
 packages=mount,util-linux,strongswan-charon,strongswan-swanctl,strongswan-pki,libcharon-extra-plugins
-packages+=,libstrongswan-standard-plugins,libstrongswan-extra-plugins,xl2tpd,ppp,iproute2,iptables,tcpdump,kmod,iputils-ping,procps,busybox-static
+packages+=,libstrongswan-standard-plugins,libstrongswan-extra-plugins,xl2tpd,ppp,radvd,dhcpcd-base,iproute2,iptables,tcpdump,kmod,iputils-ping,procps,busybox-static
 options=()
 for f in /etc/apt/apt.conf.d/99*; do [ -f "$f" ] && options+=(--aptopt="$f"); done
-sources=/etc/apt/sources.list.d/debian.sources
-[ -f "$sources" ] || sources=/etc/apt/sources.list
+release=$(. /etc/os-release && echo "$VERSION_CODENAME") # the kernel above is of this one, too
+sources=
+for f in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+	[ -z "$sources" ] && grep -qs "^[^#]*\b$release\b" "$f" && sources=$f
+done
+[ -n "$sources" ] || { echo "no file of /etc/apt names the packages of $release" >&2; exit 1; }
 rm -rf root root.tar
 mmdebstrap --quiet --variant=apt --include="$packages" "${options[@]}" \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 	--customize-hook='rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/etc/apt/sources.list*' \
-	bookworm root.tar "$sources"
+	"$release" root.tar "$sources"
 mkdir root
 tar -C root -xf root.tar --exclude='./dev/*'
 rm root.tar

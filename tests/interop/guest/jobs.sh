@@ -21,6 +21,7 @@ while [ ! -e off ]; do
 		ip xfrm policy flush
 		ip addr flush dev eth0
 		iptables -t nat -F
+		iptables -t mangle -F
 		echo $code >"$J/exit.part"
 		mv "$J/exit.part" "$J/exit"
 	done

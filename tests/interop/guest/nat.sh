@@ -28,7 +28,7 @@ for name in $CLIENTS; do
 	ip netns exec r$n sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward; iptables -t nat -A POSTROUTING -o wan -j MASQUERADE'
 done
 for name in $CLIENTS; do
-	ip netns exec "$name" unshare --mount env TAG="$name" PPP_USER="$name" GUEST_IP=192.168.1.2 sh /lab/boot/role.sh client &
+	ip netns exec "$name" unshare --mount env TAG="$name" PPP_USER="${ACCOUNT:-$name}" GUEST_IP=192.168.1.2 sh /lab/boot/role.sh client &
 	pids="$pids $!"
 	sleep "${STAGGER:-1}"
 done

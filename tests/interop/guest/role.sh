@@ -58,6 +58,9 @@ else
 fi
 REMOTE_TS="dynamic[udp/1701]"
 [ "$ROLE" = server ] && REMOTE_TS="dynamic[udp]"
+# strongSwan sends INITIAL-CONTACT only to one whose identity it knows before.
+[ "$ROLE" = client ] && [ "$UNIQUE" != never ] && REMOTE_AUTH="$REMOTE_AUTH
+  id = $PEER_IP"
 cat >/etc/swanctl/swanctl.conf <<X
 connections { l2tp {
   version = 1
@@ -67,9 +70,10 @@ connections { l2tp {
   proposals = $IKE_PROP
   encap = $NATT
   dpd_delay = $DPD_DELAY
+  dpd_timeout = $DPD_TIMEOUT
   rekey_time = $IKE_REKEY
   over_time = 60s
-  unique = never
+  unique = $UNIQUE
   fragmentation = yes
   local { $LOCAL_AUTH
   }
@@ -81,6 +85,10 @@ connections { l2tp {
       esp_proposals = $ESP_PROP
       rekey_time = $ESP_REKEY
       life_time = $ESP_LIFE
+      rekey_bytes = $ESP_BYTES
+      life_bytes = $((ESP_BYTES * 20))
+      rand_bytes = 0
+      dpd_action = $DPD_ACTION
   } }
 } }
 secrets { ike-1 { secret = "$PSK"
@@ -97,6 +105,7 @@ else
 fi
 {
 	printf '%s\n' "[global]" "port = 1701" "debug tunnel = yes" "debug state = yes" "debug network = yes" "auth file = /etc/xl2tpd/l2tp-secrets"
+	printf '%s\n' "$L2TP_GLOBAL" | tr ';' '\n'
 	if [ "$ROLE" = server ]; then
 		printf '%s\n' "[lns default]" "ip range = 10.99.0.10-10.99.0.200" "local ip = 10.99.0.1" "name = lns" "pppoptfile = /etc/ppp/opts"
 	else
@@ -132,7 +141,15 @@ done
 uptime_() { cut -d. -f1 /proc/uptime; }
 ppp_ip() { ip -o -4 addr show | awk '$2 ~ /^ppp/ {print $4; exit}'; }
 ppp_peer() { ip -o -4 addr show | awk '$2 ~ /^ppp/ {for (i = 1; i < NF; i++) if ($i == "peer") {split($(i + 1), a, "/"); print a[1]; exit}}'; }
+ppp_ip6() { ip -o -6 addr show scope global | awk '$2 ~ /^ppp/ {print $4; exit}'; }
 mppe() { grep -o 'MPPE [0-9]*-bit[a-z -]*compression enabled' $O/$TAG.pppd.log | tail -1; }
+# Drops every $LOSS-th packet of ESP, each way: the kernel's own retransmissions of L2TP control messages get through all the same.
+lossy() {
+	[ -n "$LOSS" ] || return 0
+	for chain in INPUT POSTROUTING; do
+		iptables -t mangle "$1" $chain -p esp -m statistic --mode nth --every "$LOSS" --packet 0 -j DROP
+	done
+}
 finish() {
 	kill $XL2TPD 2>/dev/null
 	[ "$IPSEC" = off ] || kill $CHARON 2>/dev/null
@@ -172,8 +189,23 @@ if [ "$ROLE" = client ]; then
 	ping -c 4 -i .1 -s 56 "$P" >$O/$TAG.ping.txt 2>&1 || r=1
 	ping -c 3 -i .1 -s 1300 "$P" >>$O/$TAG.ping.txt 2>&1 || r=1
 	S="ip=$(ppp_ip) peer=$P $(mppe)"
+	if [ -n "$PING6" ]; then
+		n=0
+		until [ -n "$(ppp_ip6)" ] || [ $n -gt 100 ]; do
+			n=$((n + 1))
+			sleep .2
+		done
+		ping -6 -c 4 -i .2 "$PING6" >$O/$TAG.ping6.txt 2>&1 || r=1
+		ping -6 -c 3 -i .2 -s 1300 "$PING6" >>$O/$TAG.ping6.txt 2>&1 || r=1
+		# Ask for a prefix, too, and put its first network on lo.
+		printf '%s\n' ipv6only noipv6rs "interface ppp0" "ia_pd 1 lo/1/64" >/tmp/dhcpcd.conf
+		timeout 15 dhcpcd -d -B -1 -t 12 -f /tmp/dhcpcd.conf ppp0 >$O/$TAG.dhcpcd.log 2>&1
+		S="$S ip6=$(ppp_ip6)"
+	fi
 	if [ -n "$HOLD" ]; then
+		lossy -A
 		ping -i .2 -w "$HOLD" "$P" >$O/$TAG.held.txt 2>&1 || r=1
+		lossy -D
 		S="$S held $(grep -o '[0-9]* packets transmitted, [0-9]* received' $O/$TAG.held.txt)"
 	fi
 	if [ -n "$BARRIER" ]; then
@@ -184,6 +216,19 @@ if [ "$ROLE" = client ]; then
 			n=$((n + 1))
 		done
 	fi
+	if [ -n "$LOSS" ]; then
+		ping -c 30 -i .2 "$P" >$O/$TAG.settle.txt 2>&1 || r=1
+		ping -c 10 -i .2 "$P" >$O/$TAG.after.txt 2>&1 || r=1
+	fi
+	if [ -n "$REDIAL" ]; then
+		n=0
+		until ping -c 3 -i .2 -W 1 "$P" >$O/$TAG.again.txt 2>&1; do
+			n=$((n + 1))
+			[ $n -gt "$REDIAL" ] && r=1 && break
+			sleep .5
+		done
+		S="$S, again ip=$(ppp_ip)"
+	fi
 	[ "$IPSEC" = off ] || swanctl --list-sas >$O/$TAG.sas.txt 2>&1
 	echo "d l" >/run/xl2tpd/l2tp-control
 	sleep 1
@@ -191,13 +236,34 @@ if [ "$ROLE" = client ]; then
 	[ $r = 0 ] && finish 0 "$S"
 	finish 14 "$S"
 fi
+if [ -n "$PREFIX6" ]; then
+	echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
+	cat >/tmp/radvd.conf <<X
+interface ppp0 {
+  AdvSendAdvert on;
+  MinRtrAdvInterval 3;
+  MaxRtrAdvInterval 4;
+  prefix $PREFIX6/64 { };
+  RDNSS ${PREFIX6}53 { };
+};
+X
+fi
 begun=$(uptime_)
 UP=
 while [ $(($(uptime_) - begun)) -lt "$SERVER_TIME" ] && [ ! -e $J/stop ]; do
 	a=$(ppp_peer)
+	if [ -n "$LOSS" ] && [ -n "$a" ] && [ -z "$UP" ]; then
+		(sleep 1 && lossy -A && ping -i .1 -w "$HOLD" "$a" >$O/$TAG.held.txt; lossy -D) &
+	fi
+	if [ -n "$PREFIX6" ] && [ -n "$a" ] && [ -z "$UP" ]; then
+		ip -6 addr add "${PREFIX6}1/64" dev ppp0 nodad
+		radvd -n -d 3 -m logfile -l $O/$TAG.radvd.log -C /tmp/radvd.conf -p /run/radvd.pid &
+		RADVD=$!
+	fi
 	[ -n "$a" ] && UP=$a
 	sleep .2
 done
+[ -z "$RADVD" ] || kill $RADVD
 swanctl --list-sas >$O/$TAG.sas.txt 2>&1
 [ -n "$UP" ] && finish 0 "had a session, peer=$UP $(mppe)"
 finish 13 "no session: $(grep -iE 'fail|refus|requir' $O/$TAG.pppd.log 2>/dev/null | grep -v '# (from' | tail -2 | tr '\n' '|')"
