@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from headrace.ppp.ccp import STATELESS, strengths
 from headrace.ppp.frame import Code, Frame, Packet, Proto
 from headrace.ppp.mppe import next_key, session_key, start_keys
-from headrace.ppp.mschap import CHALLENGE_SIZE, RESPONSE_SIZE, challenge_hash, nt_password_hash, nt_response
+from headrace.ppp.mschap_crypto import CHALLENGE_SIZE, RESPONSE_SIZE, challenge_hash, nt_password_hash, nt_response
 from headrace.ppp.option import Ccp, parse_options
 from headrace.wire import Malformed
 
