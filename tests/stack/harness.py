@@ -14,7 +14,7 @@ from headrace.ike.config import IkeConfig
 from headrace.ike.endpoint import IkeEndpoint
 from headrace.ike.proposal import parse_list as parse_ike_proposals
 from headrace.l2tp.config import L2tpConfig
-from headrace.model import Datagram, Encryption, Endpoint, EspKeys, Failure, MppeKeys
+from headrace.model import Compressor, Datagram, Encryption, Endpoint, EspKeys, Failure, MppeKeys, VjSlots
 from headrace.ppp import mppe
 from headrace.ppp import mschap_crypto as mschap
 from headrace.ppp.config import AuthAccept, AuthMethod, AuthReject, ClientCredentials, LinkConfig
@@ -41,6 +41,8 @@ class FakeTables:
         self.out: dict[int, int] = {}
         self.sessions: dict[int, SessionEntry] = {}
         self.mppe: dict[tuple[int, bool], MppeKeys] = {}
+        self.compressors: dict[int, tuple[Compressor | None, Compressor | None]] = {}
+        self.vj: dict[int, VjSlots] = {}
         self.flushed: list[int] = []
         self.carried: dict[int, tuple[int, int]] = {}
         self._max_peers = max_peers
@@ -98,7 +100,16 @@ class FakeTables:
         assert index in self.sessions
         self.mppe[index, keys.outbound] = keys
 
+    def set_compression(self, index: int, send: Compressor | None, receive: Compressor | None) -> None:
+        assert index in self.sessions
+        self.compressors[index] = (send, receive)
+
+    def set_vj(self, index: int, slots: VjSlots) -> None:
+        assert index in self.sessions
+        self.vj[index] = slots
+
     def close_mppe(self, index: int) -> None:
+        self.compressors.pop(index, None)
         self.mppe.pop((index, True), None)
         self.mppe.pop((index, False), None)
 

@@ -90,6 +90,15 @@ def dial(
             "--mppe-bits", metavar="128|56|40", help="MPPE strengths that are accepted; may be repeated. Only 128 protects."
         ),
     ] = None,
+    mppe_stateful: Annotated[
+        bool, typer.Option("--mppe-stateful", help="Ask for stateful MPPE: a lost packet then costs more than itself.")
+    ] = False,
+    compress: Annotated[
+        list[str] | None, typer.Option("--compress", metavar="mppc|deflate", help="Compress the link; may be repeated.")
+    ] = None,
+    header_compression: Annotated[
+        bool, typer.Option("--header-compression", help="Compress TCP/IP headers (Van Jacobson).")
+    ] = False,
     l2tp_secret_file: Annotated[
         Path | None, typer.Option("--l2tp-secret-file", metavar=_FILE, help="Tunnel secret, if the gateway has one.")
     ] = None,
@@ -165,7 +174,7 @@ def dial(
     """
     refuse_secret(psk, "--psk", "--psk-file FILE or the variable HEADRACE_PSK")
     refuse_secret(password, "--password", "--password-file FILE, the variable HEADRACE_PASSWORD, or let it be asked for")
-    from headrace.model import Encryption
+    from headrace.model import Compression, Encryption
     from headrace.shell.config import CrlPolicy, DialConfig, Policy
 
     config = DialConfig(
@@ -187,6 +196,9 @@ def dial(
         auth=_methods(auth or ["mschap-v2"]),
         encryption=_choice(Encryption, encryption, "--encryption"),
         mppe_bits=_bits(mppe_bits or [128]),
+        mppe_stateless=not mppe_stateful,
+        compression=tuple(_choice(Compression, name, "--compress") for name in compress or ()),
+        header_compression=header_compression,
         l2tp_secret=secret_from_file(l2tp_secret_file) if l2tp_secret_file is not None else None,
         ike_port=ike_port,
         natt_port=natt_port,

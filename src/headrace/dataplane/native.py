@@ -150,6 +150,11 @@ def kernels() -> dict[str, str]:
     return found
 
 
+def deflate_available() -> bool:
+    """Whether this machine has the zlib that Deflate needs."""
+    return bool(lib.hr_deflate_available())
+
+
 def wipe(struct: Any) -> None:
     """Erase a struct that held keys. ``struct`` is an owning cffi pointer."""
     lib.hr_wipe(struct, ffi.sizeof(struct[0]))

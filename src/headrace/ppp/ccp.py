@@ -1,8 +1,8 @@
 """The Compression Control Protocol (RFC 1962): MPPE and MPPC (RFC 3078 section 2, RFC 2118), Deflate (RFC 1979).
 
-A Configure-Request says what its sender can *receive*. One method is asked for at a time, option 18 before Deflate; of the peer's,
-the first that is allowed is taken and the others are rejected, as are all that are not known here (Predictor, BSD, the old number
-of Deflate). The value of option 18, 32 bits::
+A Configure-Request says what its sender can *receive*, the most wanted method first. Of the peer's, the first that is allowed is
+taken and the others are rejected, as are all that are not known here (Predictor, BSD, the old number of Deflate). Where encryption
+is required or preferred, option 18 goes before all. The value of option 18, 32 bits::
 
     01000000  H  stateless              00000040  S  128 bits          00000010  D  obsolete
     00000080  M  56 bits                00000020  L  40 bits           00000001  C  MPPC compression
@@ -71,6 +71,8 @@ class Ccp(NetworkProtocol):
         self._allowed = allowed_strengths(config, grant.encryption) if self.can_encrypt(config, grant) else ()
         self._mppc = Compression.MPPC in config.compression
         self._deflate = Compression.DEFLATE in config.compression and not self.required
+        self._encrypt_first = bool(self._allowed) and (self.required or config.prefer_mppe)
+        self._deflate_first = config.compression[:1] == (Compression.DEFLATE,) and not self._encrypt_first
         self._offer = self._allowed
         self._offer_mppc = self._mppc
         self._stateless = config.mppe_stateless
@@ -106,17 +108,21 @@ class Ccp(NetworkProtocol):
         self._mismatch = ""
 
     def request(self) -> tuple[Option, ...]:
-        """Option 18 with all that we take; Deflate once the peer has refused that; then nothing."""
+        """Option 18 with all that we take, and Deflate, less what the peer has refused."""
+        options = []
         if not self._given_up and (self._offer or self._offer_mppc):
-            return (mppe_option(self._offer, self._stateless, self._offer_mppc),)
-        return (deflate_option(self._window),) if self._window else ()
+            options.append(mppe_option(self._offer, self._stateless, self._offer_mppc))
+        if self._window:
+            options.insert(0 if self._deflate_first else len(options), deflate_option(self._window))
+        return tuple(options)
 
     def judge(self, options: tuple[Option, ...]) -> Verdict | None:
         """Of several methods the first that is allowed, and that one alone."""
         if not options:
             return Verdict(nak=(mppe_option(self._offer[:1], self._stateless),)) if self.required else Verdict()
         chosen: Verdict | None = None
-        for option in options:
+        wanted = sorted(options, key=lambda option: option.type != Opt.MPPE) if self._encrypt_first else options
+        for option in wanted:
             verdict = self._judge_mppe(option) if option.type == Opt.MPPE else self._judge_deflate(option)
             if verdict is None:
                 return None
@@ -214,10 +220,12 @@ class Ccp(NetworkProtocol):
             self._fail(Slug.ENCRYPTION_REFUSED, f"{detail} to CCP")
 
     def _fail(self, slug: Slug, detail: str) -> None:
-        self.port.fail(Failure(slug, f"{detail} (policy {self.grant.encryption})"))
+        offer = f"offered here: {_text(self._allowed)}, {'stateless' if self.config.mppe_stateless else 'stateful'}"
+        self.port.fail(Failure(slug, f"{detail} (policy {self.grant.encryption}, {offer})"))
 
     def agreed(self, ours: tuple[Option, ...], theirs: tuple[Option, ...], now: float) -> None:
         """Hand out the keys, if MPPE was agreed both ways; else set up the compression of each way."""
+        ours, theirs = ours[:1], theirs[:1]  # whoever acknowledges several means the first
         send, receive = _mppe_value(theirs), _mppe_value(ours)
         self._reset_id = None
         if strengths(send) and strengths(receive):

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from headrace import __version__
+from headrace.dataplane.native import deflate_available
 from headrace.esp import proposal as esp_proposal
 from headrace.ike import proposal as ike_proposal
 from headrace.ike.config import IkeConfig
 from headrace.l2tp.config import L2tpConfig
+from headrace.model import Compression
 from headrace.ppp.config import ClientCredentials, LinkConfig
 from headrace.shell.credentials import load_certificate, load_verifier
 
@@ -35,6 +37,15 @@ def duid() -> bytes:
     except OSError:
         seed = b""
     return b"\0\4" + hashlib.sha256(b"headrace dhcpv6 " + (seed or socket.gethostname().encode())).digest()[:16]
+
+
+VJ_SLOTS: Final = 16
+"""TCP connections whose headers are compressed at a time: as many as pppd and Windows have."""
+
+
+def compression_here(wanted: tuple[Compression, ...]) -> tuple[Compression, ...]:
+    """What of it this machine can do: Deflate needs zlib."""
+    return tuple(method for method in wanted if method is not Compression.DEFLATE or deflate_available())
 
 
 def wall_clock() -> datetime:
@@ -98,8 +109,11 @@ def gateway_link(config: GatewayConfig) -> LinkConfig:
         auth_methods=ppp.auth,
         encryption=ppp.encryption,
         mppe_bits=ppp.mppe_bits,
+        mppe_stateless=ppp.mppe_stateless,
         mppe_allow_stateful=ppp.mppe_stateful,
         prefer_mppe=ppp.prefer_mppe,
+        compression=compression_here(ppp.compression),
+        vj_slots=VJ_SLOTS if ppp.header_compression else 0,
         name=config.gateway.name,
         mru=ppp.mru,
         max_send_mru=min(ppp.mru, config.network.mtu),
@@ -149,6 +163,9 @@ def client_link(config: DialConfig) -> LinkConfig:
         auth_methods=config.auth,
         encryption=config.encryption,
         mppe_bits=config.mppe_bits,
+        mppe_stateless=config.mppe_stateless,
+        compression=compression_here(config.compression),
+        vj_slots=VJ_SLOTS if config.header_compression else 0,
         credentials=ClientCredentials(config.user, config.password),
         mru=config.mtu,
         max_send_mru=config.mtu,

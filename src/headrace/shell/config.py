@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from headrace.model import Encryption, IPAddress
+from headrace.model import Compression, Encryption, IPAddress
 from headrace.ppp.config import AuthMethod
 
 if TYPE_CHECKING:
@@ -185,8 +185,14 @@ class PppSection:
     mppe_bits: tuple[int, ...] = (128,)
     mppe_stateful: bool = True
     """Take stateful MPPE from a peer that insists on it."""
+    mppe_stateless: bool = True
+    """Ask for stateless MPPE."""
     prefer_mppe: bool = False
     """With ``optional``: offer MPPE ourselves, although ESP already encrypts."""
+    compression: tuple[Compression, ...] = ()
+    """Off by default: what is compressed before it is encrypted tells of its content by its size."""
+    header_compression: bool = False
+    """Off by default: ESP and UDP may reorder packets, and save nothing for the small header."""
     mru: int = 1400
     lcp_echo_interval: float = 30.0
     lcp_echo_failure: int = 4
@@ -304,6 +310,10 @@ class DialConfig:
     auth: tuple[AuthMethod, ...] = (AuthMethod.MSCHAP_V2,)
     encryption: Encryption = Encryption.OPTIONAL
     mppe_bits: tuple[int, ...] = (128,)
+    mppe_stateless: bool = True
+    """Ask for stateless MPPE."""
+    compression: tuple[Compression, ...] = ()
+    header_compression: bool = False
     l2tp_secret: bytes | None = field(default=None, repr=False)
     ike_port: int = 500
     """The gateway's."""

@@ -171,6 +171,8 @@ class SessionRecord:
     esp: str = ""
     mppe: str = ""
     """``128-bit stateless``, or empty: ESP alone."""
+    compression: str = ""
+    """``mppc``, ``deflate``, ``vj``, or empty."""
     mtu: int = 0
     since: float = 0.0
     rungs: Mapping[str, float] = field(default_factory=dict)
@@ -232,6 +234,7 @@ class SessionRecord:
             ike=record.peer.ike_proposal,
             esp=record.peer.esp_proposal,
             mppe=record.mppe,
+            compression=", ".join(filter(None, (record.compression, "vj" if record.vj else ""))),
             mtu=record.mtu,
             since=wall + max(record.rungs.values(), default=record.peer.since),
             rungs=rung_seconds({**record.peer.rungs, **record.rungs}),

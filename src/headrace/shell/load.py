@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from headrace.access.pools import AddressRange, PoolSpec, RangeError, parse_range
 from headrace.access.pools6 import LINK_LENGTH
 from headrace.errors import ConfigError
-from headrace.model import Encryption
+from headrace.model import Compression, Encryption
 from headrace.ppp.config import AuthMethod
 from headrace.shell import config as values
 from headrace.shell.config import CrlPolicy, GatewayConfig, IkeAuth, LogLevel, Policy
@@ -252,6 +252,8 @@ class _Builder:
             raw["encryption"] = Encryption(raw["encryption"])
         if "mppe_bits" in raw:
             raw["mppe_bits"] = tuple(sorted(raw["mppe_bits"], reverse=True))
+        if "compression" in raw:
+            raw["compression"] = tuple(Compression(name) for name in raw["compression"])
         return values.PppSection(**raw)
 
     def network(self) -> values.NetworkSection:

@@ -11,7 +11,7 @@ from headrace.stack.tables import TableFull
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headrace.model import EspKeys, IPAddress, MppeKeys
+    from headrace.model import Compressor, EspKeys, IPAddress, MppeKeys, VjSlots
     from headrace.shell.sockets import Listener
     from headrace.stack.tables import PeerEntry, SessionEntry
 
@@ -96,6 +96,18 @@ class EngineTables:
         """See ``Tables``."""
         self._plane.set_mppe(index, keys)
 
+    def set_compression(self, index: int, send: Compressor | None, receive: Compressor | None) -> None:
+        """See ``Tables``."""
+        for outbound, compressor in ((False, receive), (True, send)):
+            if compressor is None:
+                self._plane.close_mppe(index, outbound=outbound)
+            else:
+                self._plane.set_compression(index, compressor, outbound=outbound)
+
+    def set_vj(self, index: int, slots: VjSlots) -> None:
+        """See ``Tables``."""
+        self._plane.set_vj(index, slots)
+
     def close_mppe(self, index: int) -> None:
         """See ``Tables``."""
         for outbound in (False, True):
@@ -143,6 +155,7 @@ def _session(entry: SessionEntry) -> SessionConfig:
         open6=entry.open6,
         default_route=entry.default_route,
         send_mru=entry.send_mru,
+        recv_mru=entry.recv_mru,
         mss4=entry.mss4,
         mss6=entry.mss6,
         own4=entry.own4,

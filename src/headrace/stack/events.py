@@ -56,6 +56,10 @@ class SessionRecord:
     auth_method: str = ""
     mppe: str = ""
     """``128-bit stateless``, or empty."""
+    compression: str = ""
+    """``mppc``, ``deflate``, or empty."""
+    vj: bool = False
+    """TCP/IP headers are compressed, either way."""
     local_address: IPv4Address | None = None
     remote_address: IPv4Address | None = None
     dns: tuple[IPv4Address, ...] = ()

@@ -30,7 +30,20 @@ from headrace.ip6.router import IpRouter
 from headrace.l2tp import events as l2tp_events
 from headrace.l2tp.config import IdAllocator, L2tpConfig
 from headrace.l2tp.peer import L2tpPeer
-from headrace.model import Auth, Cipher, Datagram, Encryption, Endpoint, Failure, MppePolicy, Rand, Rung, printable
+from headrace.model import (
+    Auth,
+    Cipher,
+    Compression,
+    Datagram,
+    Encryption,
+    Endpoint,
+    Failure,
+    MppePolicy,
+    Rand,
+    Rung,
+    VjSlots,
+    printable,
+)
 from headrace.ppp import events as ppp_events
 from headrace.ppp.config import AuthReject, AuthResult, LinkConfig
 from headrace.ppp.frame import Proto
@@ -577,6 +590,7 @@ class Ladder:
             cookie=handle,
             mppe_policy=_mppe_policy(config.encryption),
             send_mru=config.max_send_mru,
+            recv_mru=config.mru,
             mss4=self._mss(config.max_send_mru),
             mss6=self._mss(config.max_send_mru, TCP_IP6),
         )
@@ -622,7 +636,7 @@ class Ladder:
         """The link's configuration with sizes that fit this peer's path and transforms."""
         link = self.config.link
         # An MRU counts what MPPE puts in front of a packet: where it may come up, there is room for it on top.
-        mppe = MPPE if link.encryption is not Encryption.OFF else 0
+        mppe = MPPE if link.encryption is not Encryption.OFF or Compression.MPPC in link.compression else 0
         if peer.ike is None:
             room = self.config.path_mtu - (60 if peer.record.remote.address.version == 6 else 40) - 16
         else:
@@ -640,7 +654,8 @@ class Ladder:
     def _size(self, session: Session, send_mru: int) -> None:
         """Settle how large an inner packet to the peer may be, and what TCP is told of it."""
         record = session.record
-        record.mtu = min(send_mru - (MPPE if record.mppe else 0), self.config.link.max_send_mru)
+        wrapped = bool(record.mppe) or Compression.MPPC in record.compression  # MPPC alone has MPPE's header
+        record.mtu = min(send_mru - (MPPE if wrapped else 0), self.config.link.max_send_mru)
         self._update(session, send_mru=send_mru, mss4=self._mss(record.mtu), mss6=self._mss(record.mtu, TCP_IP6))
 
     def _on_ppp(self, session: Session, event: ppp_events.PppEvent, now: float) -> None:
@@ -666,16 +681,24 @@ class Ladder:
                 self._tables.set_mppe(record.index, event.receive)
                 self._tables.set_mppe(record.index, event.send)
                 record.mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
+                record.compression = _both(*("mppc" if keys.mppc else "" for keys in (event.receive, event.send)))
+                self._size(session, session.entry.send_mru)
+            case ppp_events.CompressionUp():
+                self._tables.set_compression(record.index, event.send, event.receive)
+                record.compression = _both(*(c.method.value if c else "" for c in (event.receive, event.send)))
                 self._size(session, session.entry.send_mru)
             case ppp_events.MppeDown():
                 self._tables.close_mppe(record.index)
-                record.mppe = ""
+                record.mppe = record.compression = ""
                 self._size(session, session.entry.send_mru)
             case ppp_events.MppeFlush():
                 self._tables.flush_mppe(record.index)
             case ppp_events.Ipv4Up():
                 record.rungs[Rung.NETWORK] = now
                 record.local_address, record.remote_address, record.dns = event.local, event.remote, event.dns
+                if record.vj or event.vj != VjSlots():
+                    record.vj = event.vj != VjSlots()
+                    self._tables.set_vj(record.index, event.vj)
                 self._open4(session, event)
                 self._session_up(session, now)
             case ppp_events.Ipv4Down():
@@ -906,6 +929,11 @@ def _identify(record: events.SessionRecord, text: str) -> None:
         record.computer = found[1]
     elif text not in record.software.split(", "):
         record.software = f"{record.software}, {text}".removeprefix(", ")[:_TEXT_MAX]
+
+
+def _both(receive: str, send: str) -> str:
+    """What compresses either way, in one word if it is the same."""
+    return receive if receive == send else f"{receive or 'none'} in, {send or 'none'} out"
 
 
 def _mppe_policy(encryption: Encryption) -> MppePolicy:

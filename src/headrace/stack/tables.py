@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Network
 from typing import Protocol
 
 from headrace.errors import LocalError
-from headrace.model import Endpoint, EspKeys, MppeKeys, MppePolicy
+from headrace.model import Compressor, Endpoint, EspKeys, MppeKeys, MppePolicy, VjSlots
 
 
 class TableFull(LocalError):
@@ -59,6 +59,8 @@ class SessionEntry:
     open6: bool = False
     default_route: bool = False
     send_mru: int = 1400
+    recv_mru: int = 1500
+    """What a frame may expand to."""
     mss4: int = 0
     mss6: int = 0
     own4: IPv4Address | None = None
@@ -98,8 +100,14 @@ class Tables(Protocol):
     def set_mppe(self, index: int, keys: MppeKeys) -> None:
         """Open one direction of MPPE."""
 
+    def set_compression(self, index: int, send: Compressor | None, receive: Compressor | None) -> None:
+        """Compress without encryption; ``None`` is a direction that is not compressed."""
+
+    def set_vj(self, index: int, slots: VjSlots) -> None:
+        """Compress TCP/IP headers, afresh."""
+
     def close_mppe(self, index: int) -> None:
-        """Close both directions of MPPE."""
+        """Close both directions of MPPE and compression."""
 
     def flush_mppe(self, index: int) -> None:
         """Mark the next packet out as flushed (stateful)."""
