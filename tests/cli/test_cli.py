@@ -327,10 +327,10 @@ def test_n203_check_looks_at_this_machine(shell: Shell, config: str) -> None:
 # --- dial -----------------------------------------------------------------------------------------------------------------------
 
 
-def keeping(calls: list[Any]) -> Callable[[Any], int]:
+def keeping(calls: list[Any]) -> Callable[..., int]:
     """A ``run`` that keeps its configuration and is done."""
 
-    def call(config: Any) -> int:
+    def call(config: Any, _new_password: Any = None) -> int:
         calls.append(config)
         return 0
 

@@ -82,6 +82,7 @@ def test_schema_and_values_agree_on_keys_and_defaults() -> None:
     renamed = {
         "ike": {"psk_file": "psk", "psk": "psks", "private_key_passphrase_file": "private_key_passphrase"},
         "l2tp": {"secret_file": "secret"},
+        "eap": {"private_key_passphrase_file": "private_key_passphrase"},
     }
     sections = {f.name: f for f in dataclasses.fields(GatewayConfig) if f.name not in {"path", "warnings"}}
     assert set(schema()["properties"]) == set(sections)
@@ -308,7 +309,7 @@ def test_n200_key_twice(folder: Path, text: str, line: int, key: str, first: int
         ("ike2", 'psk = "secret"', "a secret does not belong in this file; put it into a file of its own (chmod 600)"),
         ("esp", "replay_window = 100", "a whole number of packets from 32 to 4096 in steps of 32, got 100"),
         ("ppp", "mppe_bits = [64]", "one of 40, 56, 128, got 64"),
-        ("ppp", 'auth = ["mschap"]', 'got "mschap"; did you mean "mschap-v2"?'),
+        ("ppp", 'auth = ["mschapv2"]', 'got "mschapv2"; did you mean "mschap-v2"?'),
         ("ppp", 'encryption = "none"', "one of off, optional, required, required-128"),
         ("network", "pools = 5", "a table, got 5"),
     ],

@@ -71,6 +71,20 @@ AnyAddress = Annotated[bool | None, typer.Option("--any-address/--given-address"
 Pool = Annotated[str | None, typer.Option("--pool", help="Pool from [network.pools]; inherit.")]
 Sessions = Annotated[str | None, typer.Option("--sessions", metavar="N", help="Sessions at once; 0 is no limit; inherit.")]
 Hours = Annotated[str | None, typer.Option("--hours", help="When: 'mon-fri 08:00-18:00, sat 09:00-12:00'; always; inherit.")]
+Auth = Annotated[
+    str | None,
+    typer.Option(
+        "--auth",
+        metavar="METHODS",
+        help="Allowed authentication, most wanted first: 'eap-tls,peap'; inherit. All that ppp.auth allows.",
+    ),
+]
+CertificateName = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--certificate-name", metavar="NAME", help="A name in certificates that is this account's; may be repeated; '' is none."
+    ),
+]
 PasswordFile = Annotated[
     Path | None,
     typer.Option(
@@ -119,7 +133,7 @@ def _moment(text: str) -> float | None:
 
 
 def _grants(
-    dialin: str | None, encryption: str | None, pool: str | None, sessions: str | None, hours: str | None
+    dialin: str | None, encryption: str | None, pool: str | None, sessions: str | None, hours: str | None, auth: str | None
 ) -> dict[str, Any]:
     """The settings that were given; ``inherit`` takes one away."""
     from headrace.model import Encryption as Level
@@ -138,6 +152,8 @@ def _grants(
         if sessions != _INHERIT and not (sessions.isascii() and sessions.isdigit() and len(sessions) < 6):
             raise CommandError(f"--sessions {sessions!r}", "write a number, 0 for no limit, or inherit")
         out["sessions"] = None if sessions == _INHERIT else int(sessions)
+    if auth is not None:
+        out["auth"] = None if auth == _INHERIT else [name.strip() for name in auth.split(",")]
     for name, text in (("pool", pool), ("hours", hours)):
         if text is not None:
             out[name] = None if text == _INHERIT else text
@@ -196,6 +212,8 @@ def add(
     pool: Pool = None,
     sessions: Sessions = None,
     hours: Hours = None,
+    auth: Auth = None,
+    certificate_name: CertificateName = None,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
@@ -203,11 +221,13 @@ def add(
 ) -> int:
     """Add an account. The first one makes the database and its key file."""
     refuse_secret(password, "--password", _SAFE)
-    grants = _grants(dialin, encryption, pool, sessions, hours)
+    grants = _grants(dialin, encryption, pool, sessions, hours, auth)
     settings = _settings(comment, expires, password_expires, address, any_address, grants)
     with _open(config, database, key_file, create=True) as store:
         secret = _password(password_file, name, generate=generate)
         user = store.add_user(name, secret, recoverable=recoverable, group=group or None, **settings)
+        if certificate_name is not None:
+            store.set_certificate_names(name, filter(None, certificate_name))
     print(f"added {user.name}")
     if generate:
         print(f"password: {secret}")
@@ -228,16 +248,20 @@ def set_(
     pool: Pool = None,
     sessions: Sessions = None,
     hours: Hours = None,
+    auth: Auth = None,
+    certificate_name: CertificateName = None,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
 ) -> int:
     """Change settings of an account. What is not named stays."""
-    grants = _grants(dialin, encryption, pool, sessions, hours)
+    grants = _grants(dialin, encryption, pool, sessions, hours, auth)
     settings = _settings(comment, expires, password_expires, address, any_address, grants)
-    if not settings and group is None:
+    if not settings and group is None and certificate_name is None:
         raise CommandError("say what to change", "`headrace account set --help` lists the settings")
     with _open(config, database, key_file) as store:
+        if certificate_name is not None:
+            store.set_certificate_names(name, filter(None, certificate_name))
         _print_user(store.set_user(name, group=group, **settings))
     return 0
 
@@ -414,12 +438,13 @@ def group_add(
     pool: Pool = None,
     sessions: Sessions = None,
     hours: Hours = None,
+    auth: Auth = None,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
 ) -> int:
     """Add a group."""
-    settings = _grants(dialin, encryption, pool, sessions, hours)
+    settings = _grants(dialin, encryption, pool, sessions, hours, auth)
     if comment is not None:
         settings["comment"] = comment
     with _open(config, database, key_file, create=True) as store:
@@ -437,12 +462,13 @@ def group_set(
     pool: Pool = None,
     sessions: Sessions = None,
     hours: Hours = None,
+    auth: Auth = None,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
 ) -> int:
     """Change settings of a group. What is not named stays."""
-    settings = _grants(dialin, encryption, pool, sessions, hours)
+    settings = _grants(dialin, encryption, pool, sessions, hours, auth)
     if comment is not None:
         settings["comment"] = comment
     if disabled is not None:
@@ -504,6 +530,7 @@ def _grant_facts(grants: Grants) -> list[tuple[str, Any]]:
         ("pool", grants.pool),
         ("sessions", sessions),
         ("hours", grants.hours),
+        ("auth", " ".join(grants.auth) if grants.auth is not None else None),
     )
     return [(name, value) for name, value in pairs if value is not None]
 
@@ -549,6 +576,8 @@ def _print_user(user: User) -> None:
             ("pool", total.pool or "the gateway's first"),
             ("sessions at once", total.sessions or "no limit"),
             ("hours", f"{total.hours.text} (by {total.hours_by})"),
+            ("auth", f"{' '.join(total.auth)} (by {total.auth_by})" if total.auth else "the gateway's"),
+            ("certificate names", " ".join(user.certificate_names)),
             ("created", _date(user.created)),
             ("changed", _date(user.changed)),
         )
@@ -579,6 +608,7 @@ def _plain_user(user: User) -> dict[str, Any]:
         "address": str(user.address) if user.address is not None else None,
         "any_address": user.any_address,
         **asdict(user.grants),
+        "certificate_names": list(user.certificate_names),
         "methods": list(user.methods),
         "created": _date(user.created),
         "changed": _date(user.changed),

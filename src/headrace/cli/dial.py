@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -74,8 +75,50 @@ def dial(
         list[str] | None,
         typer.Option(
             "--auth",
-            metavar="mschap-v2|chap-md5|pap",
-            help="User authentication that is accepted; may be repeated. pap shows the password to the gateway.",
+            metavar="METHOD",
+            help="User authentication that is accepted; may be repeated: eap-tls, peap, eap-mschap-v2, mschap-v2, eap-md5, chap-md5, "
+            "mschap, pap. The last shows the password to the gateway.",
+        ),
+    ] = None,
+    eap_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--eap-certificate", metavar=_FILE, help="The user's certificate for eap-tls, PEM, with its intermediates."
+        ),
+    ] = None,
+    eap_private_key: Annotated[
+        Path | None, typer.Option("--eap-private-key", metavar=_FILE, help="Its private key, PEM.")
+    ] = None,
+    eap_passphrase_file: Annotated[
+        Path | None, typer.Option("--eap-passphrase-file", metavar=_FILE, help="Passphrase of that key.")
+    ] = None,
+    eap_ca: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--eap-ca",
+            metavar=_FILE,
+            help="Authority of the certificate the gateway shows in EAP, if not --ca; may be repeated.",
+        ),
+    ] = None,
+    eap_crl: Annotated[
+        list[Path] | None, typer.Option("--eap-crl", metavar=_FILE, help="Its revocation list; may be repeated.")
+    ] = None,
+    eap_server_name: Annotated[
+        list[str] | None,
+        typer.Option("--eap-server-name", metavar="NAME", help="Name in that certificate, if not SERVER; may be repeated."),
+    ] = None,
+    eap_identity: Annotated[
+        str, typer.Option("--eap-identity", metavar="NAME", help="Name told before the method, if not that of the user.")
+    ] = "",
+    eap_require_binding: Annotated[
+        bool, typer.Option("--eap-require-binding", help="Refuse a PEAP server that does not bind tunnel and inner method.")
+    ] = False,
+    new_password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-password-file",
+            metavar=_FILE,
+            help="If the gateway says that the password has expired, change it to this; else HEADRACE_NEW_PASSWORD, else it is asked for.",
         ),
     ] = None,
     encryption: Annotated[
@@ -98,6 +141,9 @@ def dial(
     ] = None,
     header_compression: Annotated[
         bool, typer.Option("--header-compression", help="Compress TCP/IP headers (Van Jacobson).")
+    ] = False,
+    mschap_mppe: Annotated[
+        bool, typer.Option("--mschap-mppe", help="Take keys for MPPE from mschap (version 1), which protects little.")
     ] = False,
     l2tp_secret_file: Annotated[
         Path | None, typer.Option("--l2tp-secret-file", metavar=_FILE, help="Tunnel secret, if the gateway has one.")
@@ -199,6 +245,15 @@ def dial(
         mppe_stateless=not mppe_stateful,
         compression=tuple(_choice(Compression, name, "--compress") for name in compress or ()),
         header_compression=header_compression,
+        mschap_mppe=mschap_mppe,
+        eap_certificate=eap_certificate,
+        eap_private_key=eap_private_key,
+        eap_private_key_passphrase=secret_from_file(eap_passphrase_file) if eap_passphrase_file is not None else None,
+        eap_ca=tuple(eap_ca or ()),
+        eap_crl=tuple(eap_crl or ()),
+        eap_server_names=tuple(eap_server_name or ()),
+        eap_identity=eap_identity,
+        eap_require_binding=eap_require_binding,
         l2tp_secret=secret_from_file(l2tp_secret_file) if l2tp_secret_file is not None else None,
         ike_port=ike_port,
         natt_port=natt_port,
@@ -230,11 +285,27 @@ def dial(
     _judge(config)
     from dataclasses import replace
 
-    config = replace(config, password=password_from(password_file, "HEADRACE_PASSWORD", f"Password for {user}"))
+    if _needs_password(config):
+        config = replace(config, password=password_from(password_file, "HEADRACE_PASSWORD", f"Password for {user}"))
     from headrace.shell import client
 
     with starting():
-        return client.run(config)
+        return client.run(config, _new_password(new_password_file, user))
+
+
+def _needs_password(config: DialConfig) -> bool:
+    """Whether any method but the certificate's may be used."""
+    from headrace.ppp.config import AuthMethod
+
+    return set(config.auth) != {AuthMethod.EAP_TLS}
+
+
+def _new_password(path: Path | None, user: str) -> Callable[[], str] | None:
+    """Where a new password would come from, if from anywhere."""
+    variable = "HEADRACE_NEW_PASSWORD"
+    if path is None and variable not in os.environ and not sys.stdin.isatty():
+        return None
+    return lambda: password_from(path, variable, f"New password for {user}", confirm=True)
 
 
 def _psk(path: Path | None, *, has_certificate: bool) -> bytes | None:
@@ -262,7 +333,7 @@ def _judge(config: DialConfig) -> None:
     from headrace.esp.proposal import parse_list as parse_esp
     from headrace.ike.proposal import parse_list as parse_ike
     from headrace.model import Encryption
-    from headrace.ppp.config import AuthMethod
+    from headrace.ppp.config import gives_keys
 
     parts = {"--certificate": config.certificate, "--private-key": config.private_key, "--ca": config.ca or None}
     given = [name for name, value in parts.items() if value is not None]
@@ -276,7 +347,8 @@ def _judge(config: DialConfig) -> None:
     parse_ike(config.proposals)
     parse_esp(config.esp_proposals)
     required = config.encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
-    if required and AuthMethod.MSCHAP_V2 not in config.auth:
+    _judge_eap(config)
+    if required and not any(gives_keys(method, mschap_mppe=config.mschap_mppe) for method in config.auth):
         raise CommandError("MPPE is required, and none of --auth gives keys for it", "allow mschap-v2")
     if config.encryption is Encryption.REQUIRED_128 and 128 not in config.mppe_bits:
         raise CommandError("--encryption required-128 without 128 among --mppe-bits", "add --mppe-bits 128")
@@ -284,6 +356,22 @@ def _judge(config: DialConfig) -> None:
         raise CommandError("--dpd-timeout is not more than --dpd-delay", f"write --dpd-timeout {4 * config.dpd_delay:g}")
     if config.source is not None and config.family and config.source.version != config.family:
         raise CommandError(f"--source {config.source} and -{config.family} contradict each other", "leave one away")
+
+
+def _judge_eap(config: DialConfig) -> None:
+    """Whether the options of EAP go together."""
+    from headrace.ppp.config import AuthMethod
+
+    parts = {"--eap-certificate": config.eap_certificate, "--eap-private-key": config.eap_private_key}
+    missing = [name for name, value in parts.items() if value is None]
+    if len(missing) == 1:
+        raise CommandError(f"a user's certificate also needs {missing[0]}", "give both")
+    if AuthMethod.EAP_TLS in config.auth and missing:
+        raise CommandError("--auth eap-tls without a certificate of the user's", "give --eap-certificate and --eap-private-key")
+    if {AuthMethod.EAP_TLS, AuthMethod.PEAP} & set(config.auth) and not (config.eap_ca or config.ca):
+        raise CommandError(
+            "eap-tls and peap must know whom to trust", "give --eap-ca: the authority of the gateway's certificate"
+        )
 
 
 def _family(*, ipv4: bool, ipv6: bool) -> int:

@@ -35,6 +35,11 @@ EAP_METHODS: Final = (AuthMethod.EAP_TLS, AuthMethod.PEAP, AuthMethod.EAP_MSCHAP
 _GIVES_KEYS: Final = frozenset({AuthMethod.MSCHAP_V2, AuthMethod.EAP_MSCHAP_V2, AuthMethod.EAP_TLS, AuthMethod.PEAP})
 
 
+def gives_keys(method: AuthMethod, *, mschap_mppe: bool = False) -> bool:
+    """Whether MPPE can run after a method; after MS-CHAP version 1 only where that was said in so many words."""
+    return method in _GIVES_KEYS or (method is AuthMethod.MSCHAP and mschap_mppe)
+
+
 def lcp_method(method: AuthMethod) -> AuthMethod:
     """What LCP names of a method: every method inside EAP is EAP to it."""
     return AuthMethod.EAP if method in EAP_METHODS else method
@@ -153,7 +158,7 @@ class LinkConfig:
 
     def gives_keys(self, method: AuthMethod) -> bool:
         """Whether MPPE can run after a method."""
-        return method in _GIVES_KEYS or (method is AuthMethod.MSCHAP and self.mschap_mppe)
+        return gives_keys(method, mschap_mppe=self.mschap_mppe)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ from headrace.ike import proposal as ike_proposal
 from headrace.ike.config import IkeConfig
 from headrace.l2tp.config import L2tpConfig
 from headrace.model import Compression
-from headrace.ppp.config import ClientCredentials, LinkConfig
-from headrace.shell.credentials import load_certificate, load_verifier
+from headrace.pki.tls import OpenSslFactory
+from headrace.ppp.config import AuthMethod, ClientCredentials, EapConfig, LinkConfig
+from headrace.shell.credentials import load_certificate, load_crls, load_roots, load_verifier
 
 if TYPE_CHECKING:
     from headrace.shell.config import DialConfig, GatewayConfig
@@ -101,12 +102,59 @@ def gateway_l2tp(config: GatewayConfig) -> L2tpConfig:
     )
 
 
+_ON_TLS: Final = frozenset({AuthMethod.EAP_TLS, AuthMethod.PEAP})
+
+
+def gateway_eap(config: GatewayConfig) -> EapConfig:
+    """What the server's EAP methods stand on. Raises ``ConfigError`` when a file does not hold what it should."""
+    eap = config.eap
+    if _ON_TLS.isdisjoint(config.ppp.auth):
+        return EapConfig(require_binding=eap.require_binding)
+    own = eap if eap.certificate is not None else config.ike
+    assert own.certificate is not None
+    assert own.private_key is not None
+    verifier = load_verifier(eap.ca, eap.crl, eap.crl_policy, purpose="client", clock=wall_clock) if eap.ca else None
+    factory = OpenSslFactory(
+        server=True,
+        certificate=load_certificate(own.certificate, own.private_key, own.private_key_passphrase),
+        roots=load_roots(eap.ca),
+        verifier=verifier,
+        crls=load_crls(eap.crl),
+        crl_policy=eap.crl_policy,
+        minimum=eap.tls_min,
+        maximum=eap.tls_max,
+    )
+    return EapConfig(tls=factory, require_binding=eap.require_binding)
+
+
+def client_eap(config: DialConfig) -> EapConfig:
+    """What the client's EAP methods stand on. Raises ``ConfigError`` when a file does not hold what it should."""
+    if _ON_TLS.isdisjoint(config.auth):
+        return EapConfig(identity=config.eap_identity, require_binding=config.eap_require_binding)
+    own = None
+    if config.eap_certificate is not None and config.eap_private_key is not None:
+        own = load_certificate(config.eap_certificate, config.eap_private_key, config.eap_private_key_passphrase)
+    ca, crl = config.eap_ca or config.ca, config.eap_crl or config.crl
+    factory = OpenSslFactory(
+        server=False,
+        certificate=own,
+        roots=load_roots(ca),
+        verifier=load_verifier(ca, crl, config.crl_policy, purpose="gateway", clock=wall_clock),
+        crls=load_crls(crl),
+        crl_policy=config.crl_policy,
+        names=config.eap_server_names or config.remote_names or (config.server,),
+    )
+    return EapConfig(tls=factory, identity=config.eap_identity, require_binding=config.eap_require_binding)
+
+
 def gateway_link(config: GatewayConfig) -> LinkConfig:
     """The PPP server's configuration."""
     ppp = config.ppp
     return LinkConfig(
         server=True,
         auth_methods=ppp.auth,
+        eap=gateway_eap(config),
+        mschap_mppe=ppp.mschap_mppe,
         encryption=ppp.encryption,
         mppe_bits=ppp.mppe_bits,
         mppe_stateless=ppp.mppe_stateless,
@@ -161,12 +209,14 @@ def client_link(config: DialConfig) -> LinkConfig:
     return LinkConfig(
         server=False,
         auth_methods=config.auth,
+        eap=client_eap(config),
+        mschap_mppe=config.mschap_mppe,
         encryption=config.encryption,
         mppe_bits=config.mppe_bits,
         mppe_stateless=config.mppe_stateless,
         compression=compression_here(config.compression),
         vj_slots=VJ_SLOTS if config.header_compression else 0,
-        credentials=ClientCredentials(config.user, config.password),
+        credentials=ClientCredentials(config.user, config.password, config.new_password),
         mru=config.mtu,
         max_send_mru=config.mtu,
         want_dns=config.dns,

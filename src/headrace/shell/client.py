@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from contextlib import AsyncExitStack, suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Interface, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,8 @@ from headrace.stack.lac import Lac
 from headrace.stack.ladder import LadderConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from headrace.shell.config import DialConfig
 
 EXIT_OK: Final = 0
@@ -347,8 +350,11 @@ class Call:
                 pass
 
 
-async def dial(config: DialConfig) -> int:
-    """Dial, and dial again where the configuration says so. The exit code."""
+async def dial(config: DialConfig, new_password: Callable[[], str] | None = None) -> int:
+    """Dial, and dial again where the configuration says so. The exit code.
+
+    ``new_password`` is asked, in a thread, when the gateway says that the password has expired; a second call then changes it.
+    """
     for name in await asyncio.to_thread(restore):
         print(f"restored routes and name servers that an earlier call on {name} left behind", file=sys.stderr)
     loop = asyncio.get_running_loop()
@@ -360,6 +366,10 @@ async def dial(config: DialConfig) -> int:
         try:
             await call.run()
         except CallFailed as failed:
+            if failed.failure.slug is Slug.PASSWORD_EXPIRED and new_password is not None and config.new_password is None:
+                print("the password has expired; dialling again to change it", file=sys.stderr, flush=True)
+                config = replace(config, new_password=await asyncio.to_thread(new_password))
+                continue
             if config.json:
                 print(json.dumps(failed.json()), flush=True)
             print(failed.line(), file=sys.stderr, flush=True)
@@ -373,12 +383,14 @@ async def dial(config: DialConfig) -> int:
                     loop.remove_signal_handler(number)
         if call.session is not None:
             attempt = 0
+            if config.new_password is not None:
+                config = replace(config, password=config.new_password, new_password=None)
         delay = _RECONNECT_DELAY[min(attempt, len(_RECONNECT_DELAY) - 1)]
         attempt += 1
         print(f"dialling again in {delay:g} s", file=sys.stderr, flush=True)
         await asyncio.sleep(delay)
 
 
-def run(config: DialConfig) -> int:
+def run(config: DialConfig, new_password: Callable[[], str] | None = None) -> int:
     """Blocking face of ``dial``. Raises ``HeadraceError`` or ``OSError`` when this machine does not give what is needed."""
-    return asyncio.run(dial(config))
+    return asyncio.run(dial(config, new_password))

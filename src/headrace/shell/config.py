@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from headrace.access.certificate import NameKind
 from headrace.model import Compression, Encryption, IPAddress
 from headrace.ppp.config import AuthMethod
 
@@ -187,6 +188,8 @@ class PppSection:
     """Take stateful MPPE from a peer that insists on it."""
     mppe_stateless: bool = True
     """Ask for stateless MPPE."""
+    mschap_mppe: bool = False
+    """Let MS-CHAP version 1 give keys."""
     prefer_mppe: bool = False
     """With ``optional``: offer MPPE ourselves, although ESP already encrypts."""
     compression: tuple[Compression, ...] = ()
@@ -202,6 +205,25 @@ class PppSection:
     """Seconds without an inner packet; 0 is off."""
     session_timeout: float = 0.0
     """Seconds a session may last; 0 is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class EapSection:
+    """``[eap]``: what EAP-TLS and PEAP stand on."""
+
+    certificate: Path | None = None
+    """What users see; ``None``: the certificate of ``[ike]``."""
+    private_key: Path | None = None
+    private_key_passphrase: bytes | None = field(default=None, repr=False)
+    ca: tuple[Path, ...] = ()
+    """Whose users may come in by certificate."""
+    crl: tuple[Path, ...] = ()
+    crl_policy: CrlPolicy = CrlPolicy.SOFT
+    identity: tuple[NameKind, ...] = tuple(NameKind)
+    realms: tuple[str, ...] = ()
+    tls_min: str = "1.2"
+    tls_max: str = "1.3"
+    require_binding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +285,7 @@ class GatewayConfig:
     esp: EspSection = field(default_factory=EspSection)
     l2tp: L2tpSection = field(default_factory=L2tpSection)
     ppp: PppSection = field(default_factory=PppSection)
+    eap: EapSection = field(default_factory=EapSection)
     network: NetworkSection = field(default_factory=NetworkSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     accounts: AccountsSection = field(default_factory=AccountsSection)
@@ -294,6 +317,8 @@ class DialConfig:
     user: str
     """May be ``DOMAIN\\user``."""
     password: str = field(repr=False)
+    new_password: str | None = field(default=None, repr=False)
+    """For a gateway that says that the password has expired."""
     psk: bytes | None = field(default=None, repr=False)
     certificate: Path | None = None
     private_key: Path | None = None
@@ -314,6 +339,19 @@ class DialConfig:
     """Ask for stateless MPPE."""
     compression: tuple[Compression, ...] = ()
     header_compression: bool = False
+    mschap_mppe: bool = False
+    eap_certificate: Path | None = None
+    """The user's own, for EAP-TLS."""
+    eap_private_key: Path | None = None
+    eap_private_key_passphrase: bytes | None = field(default=None, repr=False)
+    eap_ca: tuple[Path, ...] = ()
+    """Authorities of the certificate that the gateway shows in EAP; empty is ``ca``."""
+    eap_crl: tuple[Path, ...] = ()
+    eap_server_names: tuple[str, ...] = ()
+    """Names of which that certificate must hold one; empty is ``remote_names``, then ``server``."""
+    eap_identity: str = ""
+    """Told before the method, in clear inside of ESP; empty is ``user``."""
+    eap_require_binding: bool = False
     l2tp_secret: bytes | None = field(default=None, repr=False)
     ike_port: int = 500
     """The gateway's."""

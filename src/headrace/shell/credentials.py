@@ -36,12 +36,22 @@ def load_verifier(
     ca: Sequence[Path], crl: Sequence[Path], policy: str, *, purpose: str, clock: Callable[[], datetime]
 ) -> CertificateVerifier:
     """Whoever judges peers' certificates by these CAs and revocation lists (PEM or DER). Raises ``ConfigError``."""
-    roots = [item for path in ca for item in _certificates(path)]
+    roots = load_roots(ca)
     if not roots:
         raise ConfigError("no CA is named, so no peer's certificate could be accepted; name one in ike.ca (or --ca)")
     if policy == "off":
         return ChainVerifier(roots, clock=clock, purpose=purpose, note=lambda _: None)
-    return ChainVerifier(roots, [_crl(path) for path in crl], clock=clock, purpose=purpose, crl_policy=policy)
+    return ChainVerifier(roots, load_crls(crl), clock=clock, purpose=purpose, crl_policy=policy)
+
+
+def load_roots(ca: Sequence[Path]) -> list[x509.Certificate]:
+    """The certificates of authorities (PEM or DER). Raises ``ConfigError``."""
+    return [item for path in ca for item in _certificates(path)]
+
+
+def load_crls(crl: Sequence[Path]) -> list[x509.CertificateRevocationList]:
+    """Revocation lists (PEM or DER). Raises ``ConfigError``."""
+    return [_crl(path) for path in crl]
 
 
 def _read(path: Path) -> bytes:

@@ -121,7 +121,13 @@ class Gateway:
         ike_config = build.gateway_ike(config)
         self._store = self._resources.enter_context(AccountStore(config.accounts.database, config.accounts.key_file))
         self._authenticator = Authenticator(
-            self._store, config.accounts, gateway=section.name, encryption=config.ppp.encryption
+            self._store,
+            config.accounts,
+            gateway=section.name,
+            encryption=config.ppp.encryption,
+            mschap_mppe=config.ppp.mschap_mppe,
+            certificate_kinds=config.eap.identity,
+            realms=config.eap.realms,
         )
         self._pools = Pools(config.network.pools, reserved={config.network.address}, static=self._store.static_addresses)
         self._prefixes = Prefixes(config.network.ipv6_prefixes, delegated_length=config.network.ipv6_delegate)

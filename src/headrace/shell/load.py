@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from headrace.access.certificate import NameKind
 from headrace.access.pools import AddressRange, PoolSpec, RangeError, parse_range
 from headrace.access.pools6 import LINK_LENGTH
 from headrace.errors import ConfigError
 from headrace.model import Compression, Encryption
-from headrace.ppp.config import AuthMethod
+from headrace.ppp.config import AuthMethod, gives_keys
 from headrace.shell import config as values
 from headrace.shell.config import CrlPolicy, GatewayConfig, IkeAuth, LogLevel, Policy
 from headrace.shell.locate import locate
@@ -161,6 +162,7 @@ class _Builder:
             esp=self.esp(),
             l2tp=self.l2tp(),
             ppp=self.ppp(),
+            eap=self.eap(),
             network=self.network(),
             limits=values.LimitsSection(**self.section("limits")),
             accounts=self.accounts(),
@@ -255,6 +257,27 @@ class _Builder:
         if "compression" in raw:
             raw["compression"] = tuple(Compression(name) for name in raw["compression"])
         return values.PppSection(**raw)
+
+    def eap(self) -> values.EapSection:
+        raw = dict(self.section("eap"))
+        passphrase_file = raw.pop("private_key_passphrase_file", None)
+        if passphrase_file is not None:
+            raw["private_key_passphrase"] = self.secret(("eap", "private_key_passphrase_file"), passphrase_file)
+        for name, other in (("certificate", "private_key"), ("private_key", "certificate")):
+            if name in raw and not self.section("eap").get(other):
+                self.report.add(("eap", name), f"also needs eap.{other}", "set it, or remove both")
+            if name in raw:
+                raw[name] = self.readable(("eap", name), raw[name], private=name == "private_key")
+        for name in ("ca", "crl"):
+            if name in raw:
+                raw[name] = tuple(self.readable(("eap", name, i), text) for i, text in enumerate(raw[name]))
+        if "crl_policy" in raw:
+            raw["crl_policy"] = CrlPolicy(raw["crl_policy"])
+        if "identity" in raw:
+            raw["identity"] = tuple(NameKind(name) for name in raw["identity"])
+        if "realms" in raw:
+            raw["realms"] = tuple(raw["realms"])
+        return values.EapSection(**raw)
 
     def network(self) -> values.NetworkSection:
         raw = dict(self.section("network"))
@@ -503,23 +526,45 @@ class _Builder:
         required = ppp.encryption in {Encryption.REQUIRED, Encryption.REQUIRED_128}
         if ppp.encryption is Encryption.REQUIRED_128 and 128 not in ppp.mppe_bits:
             report.add(("ppp", "mppe_bits"), "does not hold 128, which ppp.encryption requires", "write mppe_bits = [128]")
-        if required and AuthMethod.MSCHAP_V2 not in ppp.auth:
+        keyless = [method for method in ppp.auth if not gives_keys(method, mschap_mppe=ppp.mschap_mppe)]
+        if required and len(keyless) == len(ppp.auth):
             reason = "MPPE is required, and none of these gives keys for it"
             report.add(("ppp", "auth"), reason, 'write auth = ["mschap-v2"], or ppp.encryption = "optional"')
-        elif required and len(ppp.auth) > 1:
-            report.warn(
-                ("ppp", "auth"), "users of pap and chap-md5 have no keys for the MPPE that is required: they get error 742"
-            )
+        elif required and keyless:
+            named = " and ".join(keyless)
+            report.warn(("ppp", "auth"), f"users of {named} have no keys for the MPPE that is required: they get error 742")
         if required and config.ike.auth:
             report.warn(("ppp", "encryption"), "MPPE is required inside ESP: Windows clients refuse that with error 742")
         if ppp.prefer_mppe and ppp.encryption is Encryption.OFF:
             report.add(("ppp", "prefer_mppe"), 'means nothing with encryption = "off"', "remove it")
         if AuthMethod.PAP in ppp.auth:
             report.warn(("ppp", "auth"), "pap hands every password to this gateway in readable form")
-        if AuthMethod.CHAP_MD5 in ppp.auth:
-            report.warn(("ppp", "auth"), "chap-md5 needs passwords that are stored so that they can be read")
+        for method in (AuthMethod.CHAP_MD5, AuthMethod.EAP_MD5):
+            if method in ppp.auth:
+                report.warn(("ppp", "auth"), f"{method} needs passwords that are stored so that they can be read")
+        if AuthMethod.MSCHAP in ppp.auth:
+            if config.gateway.policy is not Policy.LEGACY:
+                reason = "mschap (version 1) is broken, and only policy legacy has it"
+                report.add(("ppp", "auth"), reason, 'remove it, or set gateway.policy = "legacy"')
+            report.warn(("ppp", "auth"), "mschap (version 1): whoever reads one exchange has the password within a day")
+        if ppp.mschap_mppe:
+            reason = "lets MPPE use the keys of mschap (version 1): one key stream in both directions"
+            report.warn(("ppp", "mschap_mppe"), reason)
+        self.judge_eap(config)
         if weak := [bits for bits in ppp.mppe_bits if bits < 128]:
             report.warn(("ppp", "mppe_bits"), f"{' and '.join(map(str, weak))} bits protect nothing")
+
+    def judge_eap(self, config: GatewayConfig) -> None:
+        eap, report = config.eap, self.report
+        on_tls = [method for method in (AuthMethod.EAP_TLS, AuthMethod.PEAP) if method in config.ppp.auth]
+        if on_tls and eap.certificate is None and config.ike.certificate is None:
+            reason = f"{' and '.join(on_tls)} need a certificate of ours, and there is none"
+            report.add(("ppp", "auth"), reason, "set eap.certificate and eap.private_key, or those of [ike]")
+        if AuthMethod.EAP_TLS in on_tls and not eap.ca:
+            reason = "eap-tls needs to know whose users may come in"
+            report.add(("ppp", "auth"), reason, "set eap.ca: the authorities that issue users' certificates")
+        if eap.tls_min > eap.tls_max:
+            report.add(("eap", "tls_min"), f"is higher than tls_max ({eap.tls_max})", 'write tls_min = "1.2"')
 
 
 def _without(span: AddressRange, hole: IPv4Address) -> list[AddressRange]:
