@@ -116,6 +116,7 @@ enum hr_status {
 	HR_DROP_RATE = 85,
 	HR_DROP_GSO_MALFORMED = 86,
 	HR_DROP_TUN_MALFORMED = 87,
+	HR_DROP_FILTER = 88, /* the session may not go to that destination */
 	/* resources */
 	HR_DROP_ROOM = 96,	     /* not enough head or tail room in the slot */
 	HR_DROP_EXCEPTION_RING = 97, /* the control plane does not keep up */
@@ -254,6 +255,19 @@ struct hr_sa_stats {
 
 enum hr_mppe_policy { HR_MPPE_NEVER = 0, HR_MPPE_WHEN_OPEN = 1, HR_MPPE_REQUIRED = 2 };
 
+/* Where a session's packets may go. The first rule that fits decides; what none fits passes. */
+enum { HR_FILTER_RULES = 16 };
+enum hr_filter_action { HR_FILTER_DENY = 0, HR_FILTER_ALLOW = 1 };
+struct hr_filter_rule {
+	uint8_t action;	  /* enum hr_filter_action */
+	uint8_t protocol; /* of IP, 0 = any */
+	uint8_t family;	  /* of the destination: 4, 6, or 0 = any */
+	uint8_t prefix;	  /* bits of the destination that count */
+	uint16_t first_port;
+	uint16_t last_port;	 /* 0 to 65535 is any; else TCP and UDP only */
+	uint8_t destination[16]; /* IPv4: the first 4 */
+};
+
 struct hr_session_config {
 	uint32_t peer;
 	uint16_t local_tunnel; /* ids that we assigned: what arrives carries them */
@@ -282,6 +296,8 @@ struct hr_session_config {
 	uint16_t recv_mru; /* largest information field that we take: nothing is expanded beyond it; 1500 at least */
 	uint64_t rate_rx;  /* octets a second from the peer, 0 = no limit */
 	uint64_t rate_tx;
+	struct hr_filter_rule filter[HR_FILTER_RULES];
+	uint64_t filter_n;
 	uint64_t cookie; /* the control plane's handle */
 };
 

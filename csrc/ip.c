@@ -2,6 +2,7 @@
  *
  * ip.c: the inner packet (RFC 791, RFC 8200): is it one, is it the peer's own, does it lead back, does it fit.
  */
+#include "filter.h"
 #include "mppe.h"
 #include "ppp.h"
 #include "stages.h"
@@ -188,6 +189,8 @@ static enum hr_status inbound(struct hr_work *work, struct hr_desc *d, uint32_t 
 	if (is_loopback(to, protocol) || is_own(plan, to, protocol) ||
 	    is_local_outer(atomic_load(&work->dp->locals), to, protocol))
 		return HR_DROP_LOOP;
+	if (plan->filters != 0 && !hr_filter_allows(plan->config.filter, plan->filters, p, len, protocol))
+		return HR_DROP_FILTER;
 	if (!hr_rate_packet(&plan->rate_rx, &session->rx.rate_clock, work->now, len))
 		return HR_DROP_RATE;
 	const uint32_t mss = protocol == HR_PPP_IPV4 ? plan->mss4 : plan->mss6;

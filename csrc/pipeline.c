@@ -13,7 +13,7 @@
  *   4. udp        length, and the port that the SA is for
  *   5. l2tp       control messages leave; the session, which must belong to the SA's peer; numbering
  *   6. ppp, mppe  address and control, protocol; decryption, expansion; TCP/IP headers; frames that are not user data leave
- *   7. ip         sane, the peer's own source, not back where it came from, within the rate
+ *   7. ip         sane, the peer's own source, not back where it came from, to where it may go, within the rate
  *
  * Payload to wire (encap): the same rooms the other way round.
  *   1. ip         sane

@@ -62,6 +62,7 @@ static const char *const status_text[HR_STATUS_COUNT] = {
     [HR_DROP_NO_ROUTE] = "no session owns the inner destination",
     [HR_DROP_TOO_BIG] = "inner packet larger than the session carries",
     [HR_DROP_RATE] = "over the session's rate limit",
+    [HR_DROP_FILTER] = "a destination that the session may not use",
     [HR_DROP_GSO_MALFORMED] = "impossible segmentation header from the TUN device",
     [HR_DROP_TUN_MALFORMED] = "the TUN device delivered something that is not a whole IP packet",
     [HR_DROP_ROOM] = "not enough room around the packet for its headers or trailer",

@@ -7,6 +7,7 @@
  * readers, wipe, free.
  */
 #include "tables.h"
+#include "filter.h"
 
 #include <stdlib.h>
 
@@ -777,7 +778,8 @@ static int session_valid(const struct hr_session_config *config)
 {
 	return config->local_tunnel != 0 && config->local_session != 0 && config->remote_tunnel != 0 &&
 	       config->remote_session != 0 && config->mppe_policy <= HR_MPPE_REQUIRED && config->own6_len <= 128 &&
-	       (config->send_mru == 0 || config->send_mru >= MRU_LEAST);
+	       (config->send_mru == 0 || config->send_mru >= MRU_LEAST) && config->filter_n <= HR_FILTER_RULES &&
+	       hr_filter_valid(config->filter, (uint32_t)config->filter_n);
 }
 
 /* A peer may send 1500 octets whatever was agreed (RFC 1661 section 6.1). */
@@ -816,6 +818,7 @@ static struct hr_plan *plan_make(const struct hr_session_config *config)
 	mask_prefix(plan->own6, config->own6, config->own6_len);
 	plan->own6_len = config->own6_len;
 	plan->expand_max = expand_max(config->recv_mru);
+	plan->filters = (uint8_t)config->filter_n; /* valid: at most HR_FILTER_RULES */
 	plan->rate_rx = hr_rate_of(config->rate_rx);
 	plan->rate_tx = hr_rate_of(config->rate_tx);
 	plan->config = *config;

@@ -136,7 +136,7 @@ struct hr_plan {
 	uint8_t open6;
 	uint8_t own4_any;
 	uint8_t own6_len;
-	uint8_t spare;
+	uint8_t filters;     /* how many of config.filter count */
 	uint16_t expand_max; /* octets of protocol field and information that a frame may expand to */
 	struct hr_rate rate_rx;
 	uint8_t own6[16];

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from headrace.errors import Slug
 
@@ -147,6 +147,59 @@ class Encryption(StrEnum):
     OPTIONAL = "optional"
     REQUIRED = "required"
     REQUIRED_128 = "required-128"
+
+
+class FilterAction(IntEnum):
+    """What a filter rule does with what it fits; the numbers are those of ``enum hr_filter_action``."""
+
+    DENY = 0
+    ALLOW = 1
+
+
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class FilterRule:
+    """Where a session's packets may go: ``struct hr_filter_rule``. The first rule that fits decides; without one the packet passes."""
+
+    action: FilterAction
+    destination: IPNetwork | None = None
+    """``None`` is everywhere, of both families."""
+    protocol: int = 0
+    """IP protocol number; 0 is any."""
+    ports: tuple[int, int] = (0, 65535)
+    """First and last destination port, of TCP and UDP."""
+
+    def __str__(self) -> str:
+        protocol = {0: "", 1: "icmp ", 6: "tcp ", 17: "udp ", 58: "icmp6 "}.get(self.protocol, f"proto-{self.protocol} ")
+        first, last = self.ports
+        ports = "" if self.ports == (0, 65535) else f" {first}" if first == last else f" {first}-{last}"
+        return f"{self.action.name.lower()} {protocol}{self.destination or 'any'}{ports}"
+
+
+FILTER_RULES: Final = 16
+"""The most that a session may have (``HR_FILTER_RULES``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What one session may use, whoever said so: an account, a group, a RADIUS server."""
+
+    session_time: float | None = None
+    """Seconds; 0 is no limit, ``None`` the gateway's own."""
+    idle_time: float | None = None
+    """Seconds without an inner packet; 0 is no limit, ``None`` the gateway's own."""
+    quota_time: float | None = None
+    """Seconds that are left of a quota; ``None`` is no quota."""
+    quota_octets: int | None = None
+    """Inner octets, both ways together, that are left of a quota; ``None`` is no quota."""
+    rate_up: int = 0
+    """Bits a second from the client; 0 is no limit."""
+    rate_down: int = 0
+    """Bits a second to the client."""
+    filters: tuple[FilterRule, ...] = ()
+    """At most ``FILTER_RULES``."""
 
 
 class Rung(IntEnum):

@@ -170,9 +170,9 @@ def test_settings_come_from_gateway_then_group_then_user(accounts: AccountStore)
     accounts.add_user("bob", "x", group="staff")
     accounts.add_user("carol", "x")
     alice, bob, carol = (effective(u, gateway="vpn", encryption=Encryption.REQUIRED) for u in accounts.users())
-    assert (alice.dialin, alice.dialin_by, alice.sessions, alice.encryption) == (True, "account alice", 3, Encryption.OFF)
-    assert (bob.dialin, bob.dialin_by) == (False, "group staff")
-    assert (carol.dialin, carol.dialin_by, carol.sessions, carol.encryption) == (True, "gateway vpn", 0, Encryption.REQUIRED)
+    assert (alice.dialin, alice.by["dialin"], alice.sessions, alice.encryption) == (True, "account alice", 3, Encryption.OFF)
+    assert (bob.dialin, bob.by["dialin"]) == (False, "group staff")
+    assert (carol.dialin, carol.by["dialin"], carol.sessions, carol.encryption) == (True, "gateway vpn", 0, Encryption.REQUIRED)
 
 
 # --- N211: what can be wrong with the files -------------------------------------------------------------------------------------
@@ -195,20 +195,20 @@ def run_sql(path: Path, *statements: str) -> None:
 def test_n211_damaged(accounts: AccountStore) -> None:
     accounts.add_user("alice", "secret")
     accounts.close()
-    accounts.database.write_bytes(b"not a database at all" * 100)
+    Path(accounts.database).write_bytes(b"not a database at all" * 100)
     assert "is damaged" in reopen(accounts)
 
 
 def test_n211_table_missing(accounts: AccountStore) -> None:
     accounts.close()
-    run_sql(accounts.database, "DROP TABLE users")
+    run_sql(Path(accounts.database), "DROP TABLE users")
     with AccountStore(accounts.database, accounts.key_file) as opened, pytest.raises(StoreError, match="is damaged"):
         opened.find("alice")
 
 
 def test_n211_later_version(accounts: AccountStore) -> None:
     accounts.close()
-    run_sql(accounts.database, f"UPDATE meta SET number = {schema.SCHEMA_VERSION + 1} WHERE key = 'version'")
+    run_sql(Path(accounts.database), f"UPDATE meta SET number = {schema.SCHEMA_VERSION + 1} WHERE key = 'version'")
     assert "was written by a later headrace" in reopen(accounts)
 
 
@@ -241,7 +241,7 @@ def test_n211_something_else(accounts: AccountStore, tmp_path: Path) -> None:
 
 def test_n211_impossible_value(accounts: AccountStore) -> None:
     accounts.add_user("alice", "secret")
-    run_sql(accounts.database, "UPDATE users SET encryption = 'rot13'")
+    run_sql(Path(accounts.database), "UPDATE users SET encryption = 'rot13'")
     with pytest.raises(StoreError, match="holds what cannot be"):
         accounts.find("alice")
 
@@ -269,7 +269,7 @@ def test_n211_read_only(accounts: AccountStore) -> None:
 def test_static_addresses_of_a_store_that_fails_are_the_last_known(accounts: AccountStore) -> None:
     accounts.add_user("alice", "secret", address=IPv4Address("10.0.0.7"))
     before = accounts.static_addresses()
-    run_sql(accounts.database, "DROP TABLE meta")
+    run_sql(Path(accounts.database), "DROP TABLE meta")
     assert accounts.static_addresses() == before
 
 
@@ -287,7 +287,7 @@ def test_key_file_lost_changed_or_open_to_others(accounts: AccountStore) -> None
 
 
 def test_database_open_to_others(accounts: AccountStore) -> None:
-    accounts.database.chmod(0o644)
+    Path(accounts.database).chmod(0o644)
     assert "can be read or changed by others" in reopen(accounts)
 
 
@@ -301,7 +301,8 @@ def test_secret_moved_to_another_account_does_not_open(accounts: AccountStore) -
     accounts.add_user("alice", "secret")
     accounts.add_user("mallory", "mine")
     run_sql(
-        accounts.database, "UPDATE users SET nt_hash = (SELECT nt_hash FROM users WHERE name = 'mallory') WHERE name = 'alice'"
+        Path(accounts.database),
+        "UPDATE users SET nt_hash = (SELECT nt_hash FROM users WHERE name = 'mallory') WHERE name = 'alice'",
     )
     with pytest.raises(StoreError, match="nt_hash of alice in the accounts database does not open"):
         accounts.find("alice")
@@ -327,3 +328,65 @@ def test_argon2() -> None:
     assert not verify_password(b"secres", hashed)
     assert not verify_password(b"", hashed)
     assert not verify_password(b"secret", "rubbish")
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    with AccountStore(path, tmp_path / "a.key") as made:
+        made.add_group("staff", sessions=3)
+        made.add_user("alice", "secret", group="staff", address=IPv4Address("10.0.0.7"))
+    with closing(sqlite3.connect(path)) as db:  # back to how the first version left it
+        db.execute("DROP TABLE alembic_version")
+        db.execute("DROP TABLE usage")
+        db.execute("DROP TABLE certificate_names")
+        db.execute("DROP INDEX users_prefix6")
+        for table in ("users", "groups"):
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            first = {"replace", "auth", "gateways", "session_time", "idle_time", "quota_octets", "quota_time", "quota_period"}
+            for column in first | {"rate_up", "rate_down", "filters", "prefix6"}:
+                if column in columns:
+                    db.execute(f'ALTER TABLE {table} DROP COLUMN "{column}"')
+        db.execute("UPDATE meta SET number = 1 WHERE key = 'version'")
+        db.commit()
+    with AccountStore(path, tmp_path / "a.key", create=False) as opened:
+        user = opened.user("alice")
+        assert user.address == IPv4Address("10.0.0.7")
+        assert user.group is not None
+        assert user.group.grants == Grants(sessions=3)
+        assert opened.set_user("alice", prefix6="2001:db8:0:7::/64").grants.auth is None
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT number FROM meta WHERE key = 'version'").fetchone() == (schema.SCHEMA_VERSION,)
+    with AccountStore(path, tmp_path / "a.key", create=False) as again:
+        assert str(again.user("alice").prefix6) == "2001:db8:0:7::/64"
+
+
+def test_migrations_lead_to_the_schema(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    with AccountStore(tmp_path / "a.db", tmp_path / "a.key") as made, made._engine.connect() as db:
+        different = compare_metadata(MigrationContext.configure(db), schema.metadata)
+    names = [str(item) for item in different if "users_prefix6" not in str(item)]
+    assert not [name for name in names if "UniqueConstraint" not in name], names
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"gateways": " "}, "names no gateway"),
+        ({"quota_period": "fortnight"}, "not a period"),
+        ({"quota_octets": -1}, "out of range"),
+        ({"filters": "permit any"}, "not a filter rule"),
+        ({"session_time": 1 << 40}, "out of range"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(accounts: AccountStore, settings: dict[str, Any], words: str) -> None:
+    accounts.add_user("alice", "x")
+    with pytest.raises(StoreError, match=words):
+        accounts.set_user("alice", **settings)
+
+
+@pytest.mark.parametrize("url", ["mysql://a@b/c", "postgresql//x", "postgresql://nobody@127.0.0.1:1/none?connect_timeout=1"])
+def test_database_that_cannot_be_had_says_so(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StoreError):
+        AccountStore(url, tmp_path / "a.key")

@@ -45,6 +45,7 @@ class FakeTables:
         self.vj: dict[int, VjSlots] = {}
         self.flushed: list[int] = []
         self.carried: dict[int, tuple[int, int]] = {}
+        self.octets: dict[int, tuple[int, int]] = {}
         self._max_peers = max_peers
         self._max_sessions = max_sessions
         self._index = itertools.count(10)
@@ -129,6 +130,10 @@ class FakeTables:
     def session_packets(self, index: int) -> tuple[int, int]:
         assert index in self.sessions
         return self.carried.get(index, (0, 0))
+
+    def session_octets(self, index: int) -> tuple[int, int]:
+        assert index in self.sessions
+        return self.octets.get(index, (0, 0))
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from tests.stack.harness import INNER, FakeTables, Faults, World, failures, ike_config
 
 from headrace.errors import Slug
-from headrace.model import Encryption, Failure, MppePolicy, Rung
+from headrace.model import Encryption, Failure, FilterAction, FilterRule, MppePolicy, Rung, SessionLimits
 from headrace.ppp.config import LinkConfig
 from headrace.stack import events
 from headrace.stack.lac import Lac
@@ -284,6 +284,33 @@ def test_a_session_ends_when_its_time_is_over(settings: dict[str, float], second
     assert world.run(200, until=lambda: bool(gateway.of(events.SessionDown)))
     assert world.now - began < seconds
     assert slug in [f.slug for f in failures(gateway)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "seconds", "slug"),
+    [
+        (SessionLimits(idle_time=60.0), 75, Slug.IDLE_TIMEOUT),
+        (SessionLimits(session_time=90.0), 95, Slug.SESSION_TIMEOUT),
+        (SessionLimits(quota_time=40.0), 45, Slug.QUOTA),
+        (SessionLimits(quota_octets=1000), 15, Slug.QUOTA),
+    ],
+)
+def test_limits_of_a_session_count_at_once(limits: SessionLimits, seconds: float, slug: Slug) -> None:
+    world = World()
+    gateway = world.gateway()
+    client = world.client()
+    world.dial(client)
+    assert world.run(30, until=lambda: bool(gateway.of(events.SessionUp)))
+    began, (record,) = world.now, gateway.ladder.sessions()
+    gateway.tables.octets[record.index] = (600, 400)
+    filters = (FilterRule(FilterAction.DENY),)
+    assert gateway.ladder.set_limits(record.handle, replace(limits, rate_up=9, rate_down=8000, filters=filters), world.now)
+    entry = gateway.tables.sessions[record.index]
+    assert (entry.rate_rx, entry.rate_tx, entry.filters) == (2, 1000, filters)
+    assert world.run(200, until=lambda: bool(gateway.of(events.SessionDown)))
+    assert world.now - began < seconds
+    assert slug in [f.slug for f in failures(gateway)]
+    assert not gateway.ladder.set_limits(record.handle, limits, world.now)
 
 
 def test_traffic_keeps_an_idle_timeout_away() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from ipaddress import AddressValueError, IPv4Address
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
+from ipaddress import AddressValueError, IPv4Address, IPv6Network
 from typing import Any, Final
 
+from headrace.access.filters import FilterError, parse_filters
 from headrace.access.hours import Hours, HoursError
+from headrace.access.quota import PERIODS
 from headrace.access.seal import StoreError
-from headrace.model import Encryption
+from headrace.model import Encryption, FilterRule
 from headrace.ppp.config import AuthMethod
 
 NAME_MAX: Final = 64
@@ -35,6 +38,26 @@ class Grants:
     """See ``hours``."""
     auth: tuple[str, ...] | None = None
     """Authentication methods that are allowed, most wanted first; empty is what the gateway allows."""
+    replace: bool | None = None
+    """At the limit of sessions: end the oldest for the new one, rather than refuse it."""
+    gateways: str | None = None
+    """Patterns of the names of gateways, with blanks between: ``vpn-eu-*``; ``any``."""
+    session_time: int | None = None
+    """Seconds that a session may last; 0 is no limit."""
+    idle_time: int | None = None
+    """Seconds without a packet after which it ends; 0 is no limit."""
+    quota_octets: int | None = None
+    """Octets that may cross, both ways together, in a period; 0 is no limit."""
+    quota_time: int | None = None
+    """Seconds that sessions may last together in a period; 0 is no limit."""
+    quota_period: str | None = None
+    """See ``quota``."""
+    rate_up: int | None = None
+    """Bits a second from the client; 0 is no limit."""
+    rate_down: int | None = None
+    """Bits a second to the client."""
+    filters: str | None = None
+    """See ``filters``; ``none``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,8 @@ class User:
     """Static inner address."""
     any_address: bool = False
     """May choose its inner address."""
+    prefix6: IPv6Network | None = None
+    """Static IPv6 prefix: one block of ``network.ipv6_prefixes``."""
     grants: Grants = field(default_factory=Grants)
     certificate_names: tuple[str, ...] = ()
     """Names in certificates that are this account's, beside its own name."""
@@ -90,46 +115,73 @@ class Effective:
     """What counts for a user in the end, and who says so."""
 
     dialin: bool
-    dialin_by: str
     encryption: Encryption
     pool: str
     """Empty: the gateway's first."""
     sessions: int
-    hours: Hours
-    hours_by: str
-    auth: tuple[AuthMethod, ...] = ()
+    replace: bool
+    auth: tuple[AuthMethod, ...]
     """Most wanted first; empty: what the gateway allows."""
-    auth_by: str = ""
+    gateways: tuple[str, ...]
+    """Empty: all."""
+    hours: Hours
+    session_time: int | None
+    """``None``: the gateway's own."""
+    idle_time: int | None
+    quota_octets: int
+    quota_time: int
+    quota_period: str
+    rate_up: int
+    rate_down: int
+    filters: tuple[FilterRule, ...]
+    by: dict[str, str]
+    """Who said it, by setting: ``group staff``."""
+
+    def on_gateway(self, name: str) -> bool:
+        """Whether the account may use the gateway of this name."""
+        return not self.gateways or any(fnmatchcase(name.lower(), pattern.lower()) for pattern in self.gateways)
+
+
+_OWN: Final = Grants(
+    dialin=True,
+    encryption=Encryption.OPTIONAL,
+    pool="",
+    sessions=0,
+    hours="always",
+    replace=False,
+    auth=(),
+    gateways="any",
+    quota_octets=0,
+    quota_time=0,
+    quota_period="month",
+    rate_up=0,
+    rate_down=0,
+    filters="none",
+)
+"""A gateway's: everybody may dial in, at all hours, without limit, out of the first pool."""
 
 
 def effective(user: User, *, gateway: str = "headrace", encryption: Encryption = Encryption.OPTIONAL) -> Effective:
     """Lay the user's settings over the group's, and these over the gateway's.
 
-    The gateway's own: everybody may dial in, at all hours, without limit, out of the first pool, with the encryption it is set to. Raises
-    ``ValueError`` for settings that cannot have been made here.
+    Raises ``ValueError`` for settings that cannot have been made here.
     """
-    layers = [(f"gateway {gateway}", Grants(dialin=True, encryption=encryption, pool="", sessions=0, hours="always", auth=()))]
+    layers = [(f"account {user.name}", user.grants)]
     if user.group is not None:
         layers.append((f"group {user.group.name}", user.group.grants))
-    layers.append((f"account {user.name}", user.grants))
-
-    def top(name: str) -> tuple[str, Any]:
-        return next((by, value) for by, grants in reversed(layers) if (value := getattr(grants, name)) is not None)
-
-    dialin_by, dialin = top("dialin")
-    hours_by, hours = top("hours")
-    auth_by, auth = top("auth")
-    return Effective(
-        dialin=dialin,
-        dialin_by=dialin_by,
-        encryption=top("encryption")[1],
-        pool=top("pool")[1],
-        sessions=top("sessions")[1],
-        hours=Hours.parse(hours),
-        hours_by=hours_by,
-        auth=tuple(AuthMethod(name) for name in auth),
-        auth_by=auth_by,
-    )
+    layers.append((f"gateway {gateway}", _OWN))
+    said = {
+        f.name: next(((value, by) for by, grants in layers if (value := getattr(grants, f.name)) is not None), (None, ""))
+        for f in fields(Grants)
+    }
+    total: dict[str, Any] = {name: value for name, (value, _) in said.items()}
+    if said["encryption"][1].startswith("gateway"):
+        total["encryption"] = encryption
+    total["auth"] = tuple(AuthMethod(name) for name in total["auth"])
+    total["gateways"] = () if total["gateways"] == "any" else tuple(total["gateways"].split())
+    total["hours"] = Hours.parse(total["hours"])
+    total["filters"] = parse_filters(total["filters"])
+    return Effective(**total, by={name: by for name, (_, by) in said.items()})
 
 
 def name_key(name: str) -> str:
@@ -161,10 +213,24 @@ def check_password(password: str) -> None:
         )
 
 
+_NUMBERS: Final = {
+    "sessions": (65535, "sessions at once"),
+    "session_time": (366 * 86400, "seconds of a session"),
+    "idle_time": (366 * 86400, "seconds without a packet"),
+    "quota_octets": (1 << 60, "octets of a quota"),
+    "quota_time": (366 * 86400, "seconds of a quota"),
+    "rate_up": (1 << 40, "bits a second"),
+    "rate_down": (1 << 40, "bits a second"),
+}
+_PATTERN: Final = re.compile(r"[!-~]{1,63}", re.ASCII)
+
+
 def check_grants(grants: Grants) -> None:
     """Refuse settings that mean nothing. Raises ``StoreError``."""
-    if grants.sessions is not None and not 0 <= grants.sessions <= 65535:
-        raise StoreError(f"{grants.sessions} sessions at once is out of range", "give 0 (no limit) to 65535")
+    for name, (most, what) in _NUMBERS.items():
+        number = getattr(grants, name)
+        if number is not None and not 0 <= number <= most:
+            raise StoreError(f"{number} {what} is out of range", f"give 0 (no limit) to {most}")
     if grants.pool is not None and not _POOL_NAME.fullmatch(grants.pool):
         raise StoreError(f"{grants.pool!r} cannot be the name of a pool", "give a name from [network.pools]")
     if grants.hours is not None:
@@ -172,6 +238,17 @@ def check_grants(grants: Grants) -> None:
             Hours.parse(grants.hours)
         except HoursError as error:
             raise StoreError(str(error), 'for example "mon-fri 08:00-18:00, sat 09:00-12:00", or "always"') from None
+    if grants.filters is not None:
+        try:
+            parse_filters(grants.filters)
+        except FilterError as error:
+            raise StoreError(str(error), 'for example "allow tcp 10.0.0.0/8 443, deny any", or "none"') from None
+    if grants.quota_period is not None and grants.quota_period not in PERIODS:
+        raise StoreError(f"{grants.quota_period!r} is not a period", f"give {', '.join(PERIODS)}")
+    if grants.gateways not in {None, "any"}:
+        words = str(grants.gateways).split()
+        if not words or len(str(grants.gateways)) > 1024 or not all(_PATTERN.fullmatch(word) for word in words):
+            raise StoreError(f"{grants.gateways!r} names no gateway", 'give names or patterns, "vpn-eu-*", or any')
 
 
 def parse_auth(texts: Iterable[str]) -> tuple[str, ...]:
@@ -201,3 +278,14 @@ def parse_address(text: str) -> IPv4Address:
     if address.is_loopback or address.is_multicast or address.is_unspecified or address.is_reserved:
         raise StoreError(f"{address} cannot be the address of a host", "take one of a private network") from None
     return address
+
+
+def parse_prefix6(text: str) -> IPv6Network:
+    """Read a static IPv6 prefix. Raises ``StoreError``."""
+    try:
+        network = IPv6Network(text)
+    except ValueError:
+        raise StoreError(f"{text!r} is not an IPv6 prefix", "write it like 2001:db8:1:7::/64") from None
+    if network.is_multicast or network.is_link_local or network.is_loopback or network.prefixlen < 16:
+        raise StoreError(f"{network} cannot be given to a client", "take a block of network.ipv6_prefixes")
+    return network

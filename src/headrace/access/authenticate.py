@@ -10,11 +10,11 @@ import hmac
 import secrets as system
 import threading
 import time
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from headrace.access.accounts import NAME_MAX, Effective, Secrets, User, check_password, effective, name_key
+from headrace.access.accounts import NAME_MAX, Secrets, User, check_password, name_key
+from headrace.access.admission import Admission
 from headrace.access.certificate import NameKind, certificate_names
 from headrace.access.seal import StoreError
 from headrace.access.store import hash_password, verify_password
@@ -81,16 +81,13 @@ class Authenticator:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
-        self._gateway = gateway
-        self._encryption = encryption
         self._mschap_mppe = mschap_mppe
         self._kinds = certificate_kinds
         self._realms = frozenset(map(name_key, realms))
+        self.admission = Admission(store, gateway=gateway, encryption=encryption, wall=wall)
+        """Whether somebody who is proved may come in."""
         self._clock = clock
-        self._wall = wall
         self._throttle = Throttle(policy)
-        self._in_use: dict[str, str] = {}
-        """Who came in, by owner: what counts against the limit of sessions at once."""
         self._lock = threading.Lock()
         # Nobody's password: the work for a name that does not exist.
         self._nobody = Secrets(system.token_bytes(16), hash_password(system.token_hex(16)), system.token_bytes(16))
@@ -110,7 +107,6 @@ class Authenticator:
         now = self._clock()
         try:
             user, secrets = self._find(name)
-            grants = effective(user, gateway=self._gateway, encryption=self._encryption) if user is not None else None
         except (StoreError, ValueError) as error:
             return AuthReject(Slug.INTERNAL, str(error))
         key = user.key if user is not None else name_key(name)
@@ -120,27 +116,26 @@ class Authenticator:
             return AuthReject(Slug.AUTH_LOCKED, f"{printable(raw)} is locked for another {locked:.0f} s after wrong passwords")
         proof = self._prove(request, secrets or self._nobody)
         with self._lock:
-            if user is None or grants is None or not proof.good or not proof.usable:
+            if user is None or not proof.good or not proof.usable:
                 delay = self._throttle.failed(key, address, now)
                 return self._refuse(request, raw, user, proof, delay)
             self._throttle.succeeded(key, address)
-            refusal = self._may(user, grants, request) or self._limit(user, grants, owner)
-            if refusal is not None or proof.change is None:
-                return refusal or self._admit(user, grants, owner, proof)
-        refusal = self._change_password(user, secrets or self._nobody, proof.change)
-        with self._lock:
-            return refusal or self._limit(user, grants, owner) or self._admit(user, grants, owner, proof)
+        try:
+            refusal = None
+            if proof.change is not None:
+                refusal = self.admission.refusal(user, request.method, by_password=False)
+                refusal = refusal or self._change_password(user, secrets or self._nobody, proof.change)
+            return refusal or self._admit(user, request, owner, proof)
+        except (StoreError, ValueError) as error:
+            return AuthReject(Slug.INTERNAL, str(error))
 
     def ended(self, owner: str) -> None:
         """A session is over: it no longer counts. Harmless for one that never did."""
-        with self._lock:
-            self._in_use.pop(owner, None)
+        self.admission.ended(owner)
 
     def in_use(self, name: str) -> int:
         """How many sessions an account has."""
-        key = name_key(name)
-        with self._lock:
-            return sum(user == key for user in self._in_use.values())
+        return self.admission.in_use(name)
 
     def _find(self, name: str) -> tuple[User | None, Secrets | None]:
         """An account by its whole name, else by what stands behind the domain."""
@@ -156,7 +151,7 @@ class Authenticator:
         """Which methods to offer to whoever calls himself so. A name that nobody has is offered what the gateway has."""
         try:
             user = self._find(name)[0] or self._find_certificate(name)
-            grants = effective(user, gateway=self._gateway, encryption=self._encryption) if user is not None else None
+            grants = self.admission.grants(user) if user is not None else None
         except (StoreError, ValueError) as error:
             return AuthReject(Slug.INTERNAL, str(error))
         return AuthOffer(tuple(method for method in grants.auth if method in EAP_METHODS) if grants is not None else ())
@@ -172,15 +167,12 @@ class Authenticator:
             user = next(filter(None, map(self._find_certificate, names)), None)
             if user is None:
                 return AuthReject(Slug.USER_UNKNOWN, f"there is no account for a certificate of {shown}")
-            grants = effective(user, gateway=self._gateway, encryption=self._encryption)
+            if not self._same_user(identity, names, user):
+                told = printable(identity.encode())
+                return AuthReject(Slug.EAP_IDENTITY, f"the identity told is {told}, the certificate is {user.name}'s ({shown})")
+            return self._admit(user, request, owner, _Proof(good=True))
         except (StoreError, ValueError) as error:
             return AuthReject(Slug.INTERNAL, str(error))
-        if not self._same_user(identity, names, user):
-            told = printable(identity.encode())
-            return AuthReject(Slug.EAP_IDENTITY, f"the identity told is {told}, the certificate is {user.name}'s ({shown})")
-        with self._lock:
-            refusal = self._may(user, grants, request) or self._limit(user, grants, owner)
-            return refusal or self._admit(user, grants, owner, _Proof(good=True))
 
     def _find_certificate(self, name: str) -> User | None:
         """An account by a name of its certificate: one it was given, its own, or its own before one of our realms."""
@@ -285,52 +277,10 @@ class Authenticator:
             return AuthReject(Slug.NO_NT_HASH, detail, retry=True, delay=delay)
         return AuthReject(Slug.AUTH_FAILED, f"wrong password for {shown} ({request.method})", retry=True, delay=delay)
 
-    def _may(self, user: User, grants: Effective, request: AuthRequest) -> AuthReject | None:
-        """Whether the account may come in now, and in this way; the proof was right."""
-        now = self._wall()
+    def _admit(self, user: User, request: AuthRequest, owner: str, proof: _Proof) -> AuthAccept | AuthReject:
         by_password = request.method is not AuthMethod.EAP_TLS and not request.change
-        if user.disabled:
-            return AuthReject(Slug.ACCOUNT_DISABLED, f"account {user.name} is disabled")
-        if user.group is not None and user.group.disabled:
-            return AuthReject(Slug.ACCOUNT_DISABLED, f"group {user.group.name} of {user.name} is disabled")
-        if user.expires is not None and now >= user.expires:
-            return AuthReject(Slug.ACCOUNT_EXPIRED, f"account {user.name} expired {_date(user.expires)}")
-        if grants.auth and request.method not in grants.auth:
-            detail = f"{grants.auth_by} allows {', '.join(grants.auth)} to {user.name}, not {request.method}"
-            return AuthReject(Slug.AUTH_METHOD, detail)
-        if by_password and user.password_expires is not None and now >= user.password_expires:
-            return AuthReject(Slug.PASSWORD_EXPIRED, f"the password of {user.name} expired {_date(user.password_expires)}")
-        if not grants.dialin:
-            return AuthReject(Slug.DIALIN_DENIED, f"{grants.dialin_by} denies dial-in to {user.name}")
-        local = datetime.fromtimestamp(now).astimezone()
-        if not grants.hours.allow(local):
-            detail = f"{grants.hours_by} allows {grants.hours.text}; here it is {local.strftime('%a %H:%M %Z').lower()}"
-            return AuthReject(Slug.HOURS, detail)
-        return None
-
-    def _limit(self, user: User, grants: Effective, owner: str) -> AuthReject | None:
-        limit = grants.sessions
-        used = sum(name == user.key and who != owner for who, name in self._in_use.items()) if limit else 0
-        if limit and used >= limit:
-            return AuthReject(Slug.USER_LIMIT, f"{user.name} has {used} of {limit} sessions")
-        return None
-
-    def _admit(self, user: User, grants: Effective, owner: str, proof: _Proof) -> AuthAccept:
-        if owner:
-            self._in_use[owner] = user.key
+        verdict = self.admission.decide(user, request.method, owner, by_password=by_password)
+        if isinstance(verdict, AuthReject):
+            return verdict
         send, receive = proof.keys or (None, None)
-        return AuthAccept(
-            username=user.name,
-            address=user.address,
-            encryption=grants.encryption,
-            mschap_success=proof.success,
-            mppe_send_key=send,
-            mppe_recv_key=receive,
-            mppe_bits=proof.bits,
-            allow_any_address=user.any_address,
-            pool=grants.pool,
-        )
-
-
-def _date(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        return replace(verdict, mschap_success=proof.success, mppe_send_key=send, mppe_recv_key=receive, mppe_bits=proof.bits)

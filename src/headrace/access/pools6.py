@@ -10,7 +10,7 @@ from collections import OrderedDict
 from ipaddress import IPv6Address, IPv6Network
 from typing import TYPE_CHECKING, Final
 
-from headrace.access.pools import STICKY_MAX, PoolEmpty
+from headrace.access.pools import STICKY_MAX, AddressTaken, PoolEmpty
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +36,8 @@ class Prefixes:
         self._returned: OrderedDict[int, None] = OrderedDict()
         self._by_owner: dict[str, int] = {}
         self._last: OrderedDict[str, int] = OrderedDict()
+        self._static: set[int] = set()
+        """Given to accounts that have them for themselves: nobody else's from then on."""
 
     @property
     def own(self) -> IPv6Address | None:
@@ -52,11 +54,14 @@ class Prefixes:
         """How many blocks somebody has, the gateway's own not counted."""
         return len(self._by_owner)
 
-    def lease(self, owner: str, *, user: str) -> IPv6Network:
-        """Give a block. ``owner`` keeps what it has if it asks again. Raises ``PoolEmpty``."""
+    def lease(self, owner: str, *, user: str, wanted: IPv6Network | None = None) -> IPv6Network:
+        """Give a block: ``wanted``, the account's static one, or any. ``owner`` keeps what it has if it asks again. Raises ``PoolEmpty``."""
         number = self._by_owner.get(owner)
+        if number is not None and wanted is not None and self._block(number) != wanted:
+            self.release(owner)
+            number = None
         if number is None:
-            number = self._take(user)
+            number = self._take(user) if wanted is None else self._take_static(wanted)
             self._by_owner[owner] = number
             self._last[user] = number
             self._last.move_to_end(user)
@@ -64,14 +69,31 @@ class Prefixes:
                 self._last.popitem(last=False)
         return self._block(number)
 
+    def _take_static(self, wanted: IPv6Network) -> int:
+        """The number of a block that an account has for itself."""
+        number = 0
+        for network, size in zip(self._networks, self._sizes, strict=True):
+            if wanted.prefixlen == self.length and wanted.subnet_of(network):
+                number += int(wanted.network_address) - int(network.network_address) >> 128 - self.length
+                break
+            number += size
+        else:
+            raise PoolEmpty(f"{wanted} is not a block of /{self.length} of network.ipv6_prefixes")
+        if number == 0 or number in self._by_owner.values():
+            raise AddressTaken(f"{wanted} is {'in use' if number else 'the one of the gateway itself'}")
+        self._returned.pop(number, None)
+        self._static.add(number)
+        return number
+
     def _take(self, user: str) -> int:
         before = self._last.get(user)
         if before is not None and before in self._returned:
             del self._returned[before]
             return before
-        if self._fresh < self.size:
+        while self._fresh < self.size:
             self._fresh += 1
-            return self._fresh - 1
+            if self._fresh - 1 not in self._static:
+                return self._fresh - 1
         if not self._returned:
             raise PoolEmpty(f"no IPv6 prefix is left ({max(self.size - 1, 0)} of {max(self.size - 1, 0)})")
         return self._returned.popitem(last=False)[0]
@@ -86,5 +108,5 @@ class Prefixes:
     def release(self, owner: str) -> None:
         """Take back what an owner has. Harmless if it has nothing."""
         number = self._by_owner.pop(owner, None)
-        if number is not None:
+        if number is not None and number not in self._static:
             self._returned[number] = None

@@ -1,4 +1,4 @@
-"""The account store: a database, and a key file that seals the secrets in it.
+"""The account store: a database (a SQLite file, or PostgreSQL by URL), and a key file that seals the secrets in it.
 
 Of a password it keeps the NT hash (sealed; MS-CHAPv2 needs it), an Argon2id hash (PAP), and the password itself (sealed) only where
 CHAP-MD5 was asked for by name. Several processes may use it at once: what the command line changes counts at the next log-in.
@@ -14,15 +14,17 @@ import stat
 import threading
 import time
 from contextlib import contextmanager
-from ipaddress import IPv4Address
+from dataclasses import fields
+from ipaddress import IPv4Address, IPv6Network
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cryptography.exceptions import InvalidKey
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from sqlalchemy import create_engine, delete, event, func, insert, inspect, select, update
-from sqlalchemy.exc import DatabaseError, IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine, create_engine, delete, event, func, insert, inspect, make_url, select, update
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, SQLAlchemyError
 
-from headrace.access import schema
+from headrace.access import migrations, schema
 from headrace.access.accounts import (
     Grants,
     Group,
@@ -36,6 +38,7 @@ from headrace.access.accounts import (
     name_key,
     parse_auth,
 )
+from headrace.access.quota import Usage
 from headrace.access.seal import Seal, StoreError, create_key, read_key
 from headrace.model import Encryption
 from headrace.ppp.config import AuthMethod
@@ -43,7 +46,6 @@ from headrace.ppp.mschap_crypto import nt_password_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from sqlalchemy import Connection, Row
 
@@ -55,8 +57,10 @@ _ARGON2_PASSES: Final = 2
 _ARGON2_LANES: Final = 1
 _BUSY_TIMEOUT: Final = 5.0
 """Seconds that a writer waits for another."""
-_GRANTS: Final = ("dialin", "encryption", "pool", "sessions", "hours", "auth")
-_USER_COLUMNS: Final = frozenset({"comment", "disabled", "expires", "password_expires", "address", "any_address", *_GRANTS})
+_GRANTS: Final = tuple(f.name for f in fields(Grants))
+_UNIQUE: Final = {"address": "another address", "prefix6": "another prefix"}
+"""What no two accounts have, and what to choose instead."""
+_USER_COLUMNS: Final = frozenset({"comment", "disabled", "expires", "password_expires", "any_address", *_UNIQUE, *_GRANTS})
 _GROUP_COLUMNS: Final = frozenset({"comment", "disabled", *_GRANTS})
 
 
@@ -78,20 +82,26 @@ def verify_password(password: bytes, hashed: str) -> bool:
 class AccountStore:
     """Opens the database, and makes it with its key file if there is none and ``create`` is set."""
 
-    def __init__(self, database: Path, key_file: Path, *, create: bool = True, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, database: Path | str, key_file: Path, *, create: bool = True, clock: Callable[[], float] = time.time
+    ) -> None:
         self.database = database
+        """A file, or a URL of PostgreSQL."""
         self.key_file = key_file
         self._clock = clock
         self._static: tuple[int, frozenset[int]] = (-1, frozenset())
         self._lock = threading.Lock()
-        fresh = _prepare_file(database, create=create)
-        self._engine = create_engine(
-            f"sqlite:///{database.absolute()}", connect_args={"timeout": _BUSY_TIMEOUT}, hide_parameters=True
-        )
-        event.listen(self._engine, "connect", _on_connect)
+        if isinstance(database, Path):
+            _prepare_file(database, create=create)
+            self._engine = create_engine(
+                f"sqlite:///{database.absolute()}", connect_args={"timeout": _BUSY_TIMEOUT}, hide_parameters=True
+            )
+            event.listen(self._engine, "connect", _on_connect)
+        else:
+            self._engine = _server(database)
         try:
             with self._guard():
-                self._seal = self._open(fresh=fresh)
+                self._seal = self._open(create=create)
         except BaseException:
             self._engine.dispose()
             raise
@@ -108,47 +118,64 @@ class AccountStore:
 
     # --- opening --------------------------------------------------------------------------------------------------------
 
-    def _open(self, *, fresh: bool) -> Seal:
+    def _open(self, *, create: bool) -> Seal:
         with self._engine.begin() as db:
-            if fresh or not inspect(db).has_table("meta"):
+            if db.dialect.name == "sqlite":
+                db.exec_driver_sql("BEGIN")  # its driver begins none for a change of the schema
+            if not inspect(db).has_table("meta"):
                 if inspect(db).get_table_names():
                     raise StoreError(
-                        f"{self.database} is the database of something else", "name another file in accounts.database"
+                        f"{self.database} is the database of something else", "name another one in accounts.database"
                     )
-                schema.metadata.create_all(db)
-                seal = create_key(self.key_file)
-                db.execute(
-                    insert(schema.meta),
-                    [
-                        {"key": "version", "number": schema.SCHEMA_VERSION, "data": None},
-                        {"key": "generation", "number": 0, "data": None},
-                        {"key": "key-check", "number": None, "data": seal.close(b"headrace", "key-check")},
-                    ],
-                )
-                return seal
-            version = db.scalar(select(schema.meta.c.number).where(schema.meta.c.key == "version"))
-            if version is None or version < 1:
-                raise StoreError(f"{self.database} has no version", "restore it from a backup")
-            if version > schema.SCHEMA_VERSION:
-                raise StoreError(
-                    f"{self.database} was written by a later headrace (schema {version}, this one knows {schema.SCHEMA_VERSION})",
-                    "install that version again, or restore an older backup",
-                )
-            check = db.scalar(select(schema.meta.c.data).where(schema.meta.c.key == "key-check"))
-            seal = read_key(self.key_file)
-            try:
-                good = hmac.compare_digest(seal.open(check or b"", "key-check"), b"headrace")
-            except StoreError:
-                good = False
-            if not good:
-                raise StoreError(
-                    f"{self.key_file} is not the key of {self.database}", "restore database and key file from the same backup"
-                )
-            for old in range(version, schema.SCHEMA_VERSION):
-                for statement in schema.UPGRADES[old]:
-                    db.exec_driver_sql(statement)
-                db.execute(update(schema.meta).where(schema.meta.c.key == "version").values(number=old + 1))
+                if not create and not isinstance(self.database, Path):
+                    raise StoreError(f"{self.database} holds no accounts yet", "add one first: `headrace account add NAME`")
+                return self._make(db)
+            self._check_version(db)
+            seal = self._unlock(db)
+            self._bring_up_to_date(db)
             return seal
+
+    def _make(self, db: Connection) -> Seal:
+        migrations.upgrade(db)
+        seal = create_key(self.key_file)
+        db.execute(
+            insert(schema.meta),
+            [
+                {"key": "version", "number": schema.SCHEMA_VERSION, "data": None},
+                {"key": "generation", "number": 0, "data": None},
+                {"key": "key-check", "number": None, "data": seal.close(b"headrace", "key-check")},
+            ],
+        )
+        return seal
+
+    def _check_version(self, db: Connection) -> None:
+        version = db.scalar(select(schema.meta.c.number).where(schema.meta.c.key == "version"))
+        if version is None or version < 1:
+            raise StoreError(f"{self.database} has no version", "restore it from a backup")
+        if version > schema.SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.database} was written by a later headrace (schema {version}, this one knows {schema.SCHEMA_VERSION})",
+                "install that version again, or restore an older backup",
+            )
+
+    def _bring_up_to_date(self, db: Connection) -> None:
+        version = int(db.scalar(select(schema.meta.c.number).where(schema.meta.c.key == "version")) or 0)
+        if version < schema.SCHEMA_VERSION:
+            migrations.upgrade(db, since=version)
+            db.execute(update(schema.meta).where(schema.meta.c.key == "version").values(number=schema.SCHEMA_VERSION))
+
+    def _unlock(self, db: Connection) -> Seal:
+        check = db.scalar(select(schema.meta.c.data).where(schema.meta.c.key == "key-check"))
+        seal = read_key(self.key_file)
+        try:
+            good = hmac.compare_digest(seal.open(check or b"", "key-check"), b"headrace")
+        except StoreError:
+            good = False
+        if not good:
+            raise StoreError(
+                f"{self.key_file} is not the key of {self.database}", "restore database and key file from the same backup"
+            )
+        return seal
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
@@ -225,6 +252,26 @@ class AccountStore:
         found = self.find(owner) if owner is not None else None
         return found[0] if found is not None else None
 
+    def usage(self, name: str, period: str) -> Usage:
+        """What an account has used in a period (``quota.period_of``)."""
+        with self._read() as db:
+            columns = select(schema.usage).join(schema.users).where(schema.users.c.name_key == name_key(name))
+            row = db.execute(columns.where(schema.usage.c.period == period)).one_or_none()
+        return Usage(row.octets, row.seconds) if row is not None else Usage()
+
+    def add_usage(self, name: str, period: str, used: Usage) -> None:
+        """Add to what an account has used in a period; what is known of its other periods is forgotten. Harmless for one that is gone."""
+        table = schema.usage
+        with self._guard(), self._engine.begin() as db:
+            user = db.scalar(select(schema.users.c.id).where(schema.users.c.name_key == name_key(name)))
+            if user is None:
+                return
+            db.execute(delete(table).where(table.c.user_id == user, table.c.period != period))
+            grown = {"octets": table.c.octets + used.octets, "seconds": table.c.seconds + used.seconds}
+            done = db.execute(update(table).where(table.c.user_id == user, table.c.period == period).values(grown))
+            if not done.rowcount:
+                db.execute(insert(table).values(user_id=user, period=period, octets=used.octets, seconds=used.seconds))
+
     def static_addresses(self) -> frozenset[int]:
         """The addresses that accounts have for themselves, as numbers. Costs one row to read unless something has changed.
 
@@ -262,7 +309,7 @@ class AccountStore:
             if db.scalar(select(schema.users.c.id).where(schema.users.c.name_key == name_key(name))) is not None:
                 raise StoreError(f"there is an account {name!r} already", "change it with `headrace account set` or `passwd`")
             values["group_id"] = _need_group(db, group).id if group else None
-            _need_free_address(db, values.get("address"), name)
+            _need_unique(db, values, name)
             row = {"name": name, "name_key": name_key(name), "created": now, "changed": now, **values, **secrets}
             db.execute(insert(schema.users).values(row))
         return self.user(name)
@@ -270,16 +317,15 @@ class AccountStore:
     def set_user(self, name: str, *, group: str | None = None, **settings: Any) -> User:
         """Change settings of an account.
 
-        Known are ``comment``, ``disabled``, ``expires``, ``password_expires``, ``address``, ``any_address``, ``dialin``,
-        ``encryption``, ``pool``, ``sessions``, ``hours``; ``None`` takes one away. ``group=""`` takes it out of its group. Raises
-        ``StoreError``.
+        Known are ``comment``, ``disabled``, ``expires``, ``password_expires``, ``address``, ``prefix6``, ``any_address``,
+        and all of ``Grants``; ``None`` takes one away. ``group=""`` takes it out of its group. Raises ``StoreError``.
         """
         values = _values(settings, _USER_COLUMNS)
         with self._write() as db:
             row = _need_user(db, name)
             if group is not None:
                 values["group_id"] = _need_group(db, group).id if group else None
-            _need_free_address(db, values.get("address"), row.name)
+            _need_unique(db, values, row.name)
             db.execute(update(schema.users).where(schema.users.c.id == row.id).values(changed=self._clock(), **values))
         return self.user(name)
 
@@ -366,8 +412,9 @@ def _values(settings: dict[str, Any], known: frozenset[str]) -> dict[str, Any]:
     values = dict(settings)
     if values.get("encryption") is not None:
         values["encryption"] = Encryption(values["encryption"]).value
-    if values.get("address") is not None:
-        values["address"] = str(values["address"])
+    for name in ("address", "prefix6"):
+        if values.get(name) is not None:
+            values[name] = str(values[name])
     if values.get("auth") is not None:
         values["auth"] = " ".join(parse_auth(values["auth"]))
     comment = values.get("comment")
@@ -390,18 +437,23 @@ def _need_group(db: Connection, name: str) -> Row[Any]:
     return row
 
 
-def _need_free_address(db: Connection, address: str | None, name: str) -> None:
-    if address is None:
-        return
-    row = db.execute(select(schema.users).where(schema.users.c.address == address)).one_or_none()
-    if row is not None and row.name != name:
-        raise StoreError(f"{address} belongs to account {row.name!r}", "choose another address")
+def _need_unique(db: Connection, values: dict[str, Any], name: str) -> None:
+    for column, instead in _UNIQUE.items():
+        value = values.get(column)
+        if value is None:
+            continue
+        row = db.execute(select(schema.users).where(schema.users.c[column] == value)).one_or_none()
+        if row is not None and row.name != name:
+            raise StoreError(f"{value} belongs to account {row.name!r}", f"choose {instead}")
 
 
 def _grants(row: Row[Any]) -> Grants:
-    encryption = Encryption(row.encryption) if row.encryption is not None else None
-    auth = tuple(row.auth.split()) if row.auth is not None else None
-    return Grants(row.dialin, encryption, row.pool, row.sessions, row.hours, auth)
+    values = {name: getattr(row, name) for name in _GRANTS}
+    if row.encryption is not None:
+        values["encryption"] = Encryption(row.encryption)
+    if row.auth is not None:
+        values["auth"] = tuple(row.auth.split())
+    return Grants(**values)
 
 
 def _certificate_names(db: Connection, user: int) -> tuple[str, ...]:
@@ -428,6 +480,7 @@ def _user(row: Row[Any], group: Group | None, certificate_names: Sequence[str] =
         password_expires=row.password_expires,
         address=IPv4Address(row.address) if row.address is not None else None,
         any_address=row.any_address,
+        prefix6=IPv6Network(row.prefix6) if row.prefix6 is not None else None,
         grants=_grants(row),
         certificate_names=tuple(certificate_names),
         methods=tuple(method.value for method, secret in held if secret),
@@ -439,8 +492,23 @@ def _user(row: Row[Any], group: Group | None, certificate_names: Sequence[str] =
 # --- files and drivers ----------------------------------------------------------------------------------------------------------
 
 
-def _prepare_file(database: Path, *, create: bool) -> bool:
-    """Make the file, for nobody else to read, if there is none; tells whether it is new or empty. Raises ``StoreError``."""
+def _server(url: str) -> Engine:
+    """Connections to a database server. Raises ``StoreError``."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "postgresql":
+            raise StoreError(
+                f"{parsed.get_backend_name()} cannot hold the accounts", "name a file, or postgresql://USER@HOST/DATABASE"
+            )
+        return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, hide_parameters=True)
+    except ArgumentError:
+        raise StoreError("accounts.database is not a URL", "write postgresql://USER@HOST/DATABASE") from None
+    except ImportError:
+        raise StoreError("PostgreSQL needs its driver", "install it: pip install 'headrace[postgres]'") from None
+
+
+def _prepare_file(database: Path, *, create: bool) -> None:
+    """Make the file, for nobody else to read, if there is none. Raises ``StoreError``."""
     try:
         if create:
             database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -458,7 +526,6 @@ def _prepare_file(database: Path, *, create: bool) -> bool:
         raise StoreError(f"{database} is not a file", "name a file in accounts.database")
     if status.st_mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise StoreError(f"{database} can be read or changed by others", f"run chmod 600 {database}")
-    return status.st_size == 0
 
 
 def _on_connect(connection: Any, _record: object) -> None:
@@ -473,7 +540,7 @@ def _on_connect(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _store_error(error: SQLAlchemyError | sqlite3.Error, database: Path) -> StoreError:
+def _store_error(error: SQLAlchemyError | sqlite3.Error, database: Path | str) -> StoreError:
     if isinstance(error, DatabaseError) and error.orig is not None:
         text = str(error.orig)
     else:
@@ -483,6 +550,10 @@ def _store_error(error: SQLAlchemyError | sqlite3.Error, database: Path) -> Stor
         return StoreError("another change came between", "try again")
     if "not a database" in low or "malformed" in low or "no such table" in low or "no such column" in low:
         return StoreError(f"{database} is damaged ({text})", "restore it from a backup")
+    if "connection failed" in low or "connection refused" in low or "server closed" in low:
+        return StoreError(
+            f"{database} is not to be had ({text.splitlines()[0]})", "see that the database server runs and lets us in"
+        )
     if "locked" in low or "busy" in low:
         return StoreError(f"{database} is locked by another process", "try again; `fuser` names the process")
     if "full" in low:

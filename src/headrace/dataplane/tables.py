@@ -14,7 +14,7 @@ from headrace.dataplane.batch import endpoint_of
 from headrace.dataplane.counters import read_counters
 from headrace.dataplane.native import STATUS, BadDescriptor, DataPlaneError, check, error_text, ffi, lib, start, wipe
 from headrace.errors import LocalError
-from headrace.model import Auth, Cipher, Compressor, Endpoint, EspKeys, IPAddress, MppeKeys, MppePolicy, VjSlots
+from headrace.model import Auth, Cipher, Compressor, Endpoint, EspKeys, FilterRule, IPAddress, MppeKeys, MppePolicy, VjSlots
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -81,6 +81,8 @@ class SessionConfig:
     rate_rx: int = 0
     """Octets a second from the peer; 0 is no limit."""
     rate_tx: int = 0
+    filters: tuple[FilterRule, ...] = ()
+    """Where the peer's packets may go: the first rule that fits decides, without one a packet passes. At most ``FILTER_RULES``."""
     cookie: int = 0
 
 
@@ -511,7 +513,9 @@ def _peer(config: PeerConfig) -> Any:
 
 
 _SESSION_PLAIN: Final = tuple(
-    name for name, _ in ffi.typeof("struct hr_session_config").fields if name not in {"own4", "own6", "own6_len", "tun"}
+    name
+    for name, _ in ffi.typeof("struct hr_session_config").fields
+    if name not in {"own4", "own6", "own6_len", "tun", "filter", "filter_n"}
 )
 """Fields that are integers on both sides, under the same names."""
 
@@ -528,4 +532,14 @@ def _session(config: SessionConfig) -> Any:
     if config.own6 is not None:
         ffi.memmove(made.own6, config.own6.network_address.packed, 16)
         made.own6_len = config.own6.prefixlen
+    if len(config.filters) > lib.HR_FILTER_RULES:
+        raise DataPlaneError(f"{len(config.filters)} filter rules, {lib.HR_FILTER_RULES} are the most")
+    made.filter_n = len(config.filters)
+    for rule, row in zip(config.filters, made.filter, strict=False):
+        row.action, row.protocol = rule.action, rule.protocol
+        row.first_port, row.last_port = rule.ports
+        if rule.destination is not None:
+            row.family, row.prefix = rule.destination.version, rule.destination.prefixlen
+            packed = rule.destination.network_address.packed
+            ffi.memmove(row.destination, packed, len(packed))
     return made

@@ -25,9 +25,12 @@ _CODES: Final = {
     Slug.DIALIN_DENIED: 649,
     Slug.USER_LIMIT: 649,
     Slug.PASSWORD_CHANGE: 709,
+    Slug.QUOTA: 649,
 }
+_SHARED: Final = frozenset({Slug.USER_LIMIT, Slug.QUOTA})
+"""Reasons with a number that another one means first."""
 
-VERDICTS: Final = frozenset(_CODES) | {
+VERDICTS: Final = (frozenset(_CODES) - {Slug.QUOTA}) | {
     Slug.AUTH_FAILED,
     Slug.USER_UNKNOWN,
     Slug.NO_NT_HASH,
@@ -47,7 +50,7 @@ def error_code(slug: Slug) -> int:
 
 def slug_of_code(code: int) -> Slug:
     """What a server means by the number in its refusal."""
-    return {number: slug for slug, number in _CODES.items() if slug is not Slug.USER_LIMIT}.get(code, Slug.AUTH_FAILED)
+    return {number: slug for slug, number in _CODES.items() if slug not in _SHARED}.get(code, Slug.AUTH_FAILED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Network
 from typing import Final, TypeAlias
 
 from headrace.errors import Slug
-from headrace.model import Compression, Encryption
+from headrace.model import Compression, Encryption, SessionLimits
 from headrace.ppp.tls import TlsFactory
 
 
@@ -188,6 +188,10 @@ class AuthAccept:
     """Strengths that these keys serve: after MS-CHAP version 1 only 128."""
     pool: str = ""
     """For the shell, which leases the address: the account's pool; empty is the gateway's first."""
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    """For the stack: how long, how much, how fast, where to."""
+    replaces: tuple[str, ...] = ()
+    """For the shell: owners of older sessions of the user that end for this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,9 +254,9 @@ class Gateway:
         record = event.session
         self._release(record)
         if record.up:
-            self._publish(
-                out.SessionDown(time=time.time(), session=self._record(record), failure=event.failure, by_peer=event.by_peer)
-            )
+            session = self._record(record)
+            self._note_usage(session)
+            self._publish(out.SessionDown(time=time.time(), session=session, failure=event.failure, by_peer=event.by_peer))
         else:
             self._refused(record.peer.remote, event.failure, user=record.username, computer=record.computer or record.host_name)
 
@@ -304,12 +304,31 @@ class Gateway:
         finally:
             self._waiting -= 1
         if isinstance(result, AuthAccept):
+            self._evict(result)
             result = self._grant(result, owner)
         elif isinstance(result, AuthReject) and result.delay:
             await asyncio.sleep(result.delay)
         if not self._ladder.auth_result(event.session.handle, event.request.request, result, self._driver.now()):
             self._release(event.session)  # it has gone in the meantime
         self._driver.flush()
+
+    def _evict(self, accept: AuthAccept) -> None:
+        """End the user's older sessions that a new one replaces."""
+        for record in self._ladder.sessions():
+            if _owner(record) in accept.replaces:
+                failure = Failure(Slug.REPLACED, f"{accept.username} has signed in again")
+                self._ladder.disconnect(record.handle, failure, self._driver.now())
+
+    def _note_usage(self, session: out.SessionRecord) -> None:
+        """Count what a session has used against the quotas of its account; in a thread, for it is written down."""
+        octets, seconds = session.rx_bytes + session.tx_bytes, time.time() - session.since
+        self._workers.submit(self._use, session.user, octets, seconds)
+
+    def _use(self, user: str, octets: int, seconds: float) -> None:
+        try:
+            self._authenticator.admission.used(user, octets, seconds)
+        except (HeadraceError, ValueError):
+            log.exception("%s octets and %.0f s of %s are not counted", octets, seconds, user)
 
     def _release(self, record: events.SessionRecord) -> None:
         """Give back what a session held. Harmless when it held nothing."""
@@ -337,7 +356,7 @@ class Gateway:
         if not self._prefixes.size:
             return None
         try:
-            return self._prefixes.lease(owner, user=accept.username)
+            return self._prefixes.lease(owner, user=accept.username, wanted=accept.prefix6)
         except PoolEmpty as error:
             log.warning("%s has no IPv6: %s", accept.username, error)
             return None

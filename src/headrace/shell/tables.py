@@ -130,6 +130,11 @@ class EngineTables:
         stats = self._plane.session_stats(index)
         return stats.rx_packets, stats.tx_packets
 
+    def session_octets(self, index: int) -> tuple[int, int]:
+        """See ``Tables``."""
+        stats = self._plane.session_stats(index)
+        return stats.rx_bytes, stats.tx_bytes
+
     def session_stats(self, index: int) -> SessionStats:
         """What a session has carried."""
         return self._plane.session_stats(index)
@@ -162,5 +167,6 @@ def _session(entry: SessionEntry) -> SessionConfig:
         own6=entry.own6,
         rate_rx=entry.rate_rx,
         rate_tx=entry.rate_tx,
+        filters=entry.filters,
         cookie=entry.cookie,
     )

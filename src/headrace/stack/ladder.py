@@ -41,11 +41,12 @@ from headrace.model import (
     MppePolicy,
     Rand,
     Rung,
+    SessionLimits,
     VjSlots,
     printable,
 )
 from headrace.ppp import events as ppp_events
-from headrace.ppp.config import AuthReject, AuthResult, LinkConfig
+from headrace.ppp.config import AuthAccept, AuthReject, AuthResult, LinkConfig
 from headrace.ppp.frame import Proto
 from headrace.ppp.link import Link
 from headrace.stack import events
@@ -119,6 +120,7 @@ class Session:
     """What the last proof was refused for: what counts when the client then gives up by itself."""
     end6: IpRouter | IpHost | None = None
     """Our end of the IPv6 link, while that is up."""
+    limits: SessionLimits = field(default_factory=SessionLimits)
     held: list[bytes] | None = field(default_factory=list)
     """Frames that came before the call was up, ``None`` from then on."""
 
@@ -250,6 +252,8 @@ class Ladder:
             return False
         if isinstance(result, AuthReject):
             found.rejected = Failure(result.slug, result.detail)
+        elif isinstance(result, AuthAccept):
+            self._set_limits(found, result.limits, now)
         found.link.auth_result(request, result, now)
         self._touch("ppp", session)
         self._settle(now)
@@ -882,18 +886,45 @@ class Ladder:
             self._packets.put(events.ReleasePeer(peer.index))
         self._events.put(events.PeerDown(peer.record, failure))
 
+    def set_limits(self, session: int, limits: SessionLimits, now: float) -> bool:
+        """Give a session other limits, at once. False if there is none with that handle."""
+        found = self._sessions.get(session)
+        if found is None:
+            return False
+        self._set_limits(found, limits, now)
+        self._settle(now)
+        return True
+
+    def _set_limits(self, session: Session, limits: SessionLimits, now: float) -> None:
+        session.limits = limits
+        # The data plane counts octets. Less than one a second is none at all, which 0 would not be.
+        up, down = ((bits + 7) // 8 for bits in (limits.rate_up, limits.rate_down))
+        self._update(session, rate_rx=up, rate_tx=down, filters=limits.filters)
+        if session.record.up:
+            self._limit(session, now)
+
     def _limit(self, session: Session, now: float) -> None:
-        """End a session whose time is over, or look again when it may be."""
-        config, record = self.config, session.record
-        over = record.rungs[Rung.NETWORK] + config.session_timeout if config.session_timeout else None
-        idle = session.used + config.idle_timeout if config.idle_timeout else None
+        """End a session whose time or traffic is used up, or look again when it may be."""
+        config, record, limits = self.config, session.record, session.limits
+        begin = record.rungs[Rung.NETWORK]
+        most = config.session_timeout if limits.session_time is None else limits.session_time
+        rest = config.idle_timeout if limits.idle_time is None else limits.idle_time
+        over = begin + most if most else None
+        idle = session.used + rest if rest else None
+        spent = begin + limits.quota_time if limits.quota_time is not None else None
+        octets = sum(self._tables.session_octets(record.index)) if limits.quota_octets is not None else 0
         failure = None
         if over is not None and now >= over:
-            failure = Failure(Slug.SESSION_TIMEOUT, f"{config.session_timeout:g} s are over")
+            failure = Failure(Slug.SESSION_TIMEOUT, f"{most:g} s are over")
+        elif spent is not None and now >= spent:
+            failure = Failure(Slug.QUOTA, f"the last {limits.quota_time:.0f} s of the account's quota are used up")
+        elif limits.quota_octets is not None and octets >= limits.quota_octets:
+            failure = Failure(Slug.QUOTA, f"the last {limits.quota_octets} octets of the account's quota are used up")
         elif idle is not None and now >= idle:
-            failure = Failure(Slug.IDLE_TIMEOUT, f"no packet for {config.idle_timeout:g} s")
+            failure = Failure(Slug.IDLE_TIMEOUT, f"no packet for {rest:g} s")
         if failure is None:
-            self._timers.set(("limit", record.handle), earliest((over, idle)))
+            look = now + _ACTIVITY_INTERVAL if limits.quota_octets is not None else None
+            self._timers.set(("limit", record.handle), earliest((over, idle, spent, look)))
             return
         session.failure = session.failure or failure
         session.link.close(failure, now)

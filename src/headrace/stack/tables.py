@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Network
 from typing import Protocol
 
 from headrace.errors import LocalError
-from headrace.model import Compressor, Endpoint, EspKeys, MppeKeys, MppePolicy, VjSlots
+from headrace.model import Compressor, Endpoint, EspKeys, FilterRule, MppeKeys, MppePolicy, VjSlots
 
 
 class TableFull(LocalError):
@@ -68,6 +68,8 @@ class SessionEntry:
     rate_rx: int = 0
     """Octets a second from the peer; 0 is no limit."""
     rate_tx: int = 0
+    filters: tuple[FilterRule, ...] = ()
+    """Where the peer's packets may go; at most ``FILTER_RULES``."""
 
 
 class Tables(Protocol):
@@ -120,3 +122,6 @@ class Tables(Protocol):
 
     def session_packets(self, index: int) -> tuple[int, int]:
         """Inner packets that a session has brought in and taken out: signs of life, and of use."""
+
+    def session_octets(self, index: int) -> tuple[int, int]:
+        """Octets of the inner packets that a session has brought in and taken out."""
