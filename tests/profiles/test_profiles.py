@@ -141,7 +141,7 @@ def powershell_string(text: str) -> tuple[str, str]:
         at += 1
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60))
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_powershell_strings_end_where_they_should(text: str) -> None:
     assert powershell_string(windows.quoted(text) + " | Remove-Item *") == (text, " | Remove-Item *")
 
