@@ -167,7 +167,7 @@ def test_advice_on_our_certificate(options: dict[str, Any], words: str) -> None:
     ("policy", "good"),
     [
         ("modern", set()),
-        ("compatible", {"Windows 7 to 11, Server 2008 R2 and later", "macOS, iOS, iPadOS", "Linux, NetworkManager-l2tp"}),
+        ("compatible", {"Windows 7 to 11, Server 2008 R2 and later", "macOS", "iOS, iPadOS", "Linux, NetworkManager-l2tp"}),
         ("legacy", {client.name for client in CLIENTS}),
     ],
 )
@@ -179,6 +179,14 @@ def test_who_can_connect_under_each_policy(policy: str, good: set[str]) -> None:
         assert one.reason
         assert bool(one.remedy) != one.good
         assert not one.good or (one.ike and one.esp)
+        assert not one.good or "the pre-shared key" in one.settings
+
+
+def test_who_can_connect_without_a_pre_shared_key() -> None:
+    made = GatewayConfig(ike=IkeSection(auth=(IkeAuth.CERT,)))
+    found = {o.client: o for o in outlook(made, IKE_TIERS["compatible"], ESP_TIERS["compatible"])}
+    assert "786" in found["iOS, iPadOS"].reason
+    assert "a computer certificate" in found["macOS"].settings
 
 
 def test_without_ipsec_nobody_connects() -> None:

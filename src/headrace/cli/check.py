@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -34,14 +35,39 @@ def check(
 
     loaded = load_config(config)
     ike = gateway_ike(loaded)
+    warnings = [*loaded.warnings, *_too_small(loaded)]
     clients = outlook(loaded, ike.proposals, ike.esp_proposals)
     advice = advise(ike.certificate.chain[0], wall_clock()) if ike.certificate is not None else None
     findings = check_host(loaded, running=_running(loaded)) if host else []
     if json:
-        print_json(_plain(loaded, advice, clients, findings))
+        print_json(_plain(loaded, warnings, advice, clients, findings))
     else:
-        _print(loaded, advice, clients, findings)
-    return SYSTEM if findings else OK
+        _print(loaded, warnings, advice, clients, findings)
+    return SYSTEM if any(finding.fatal for finding in findings) else OK
+
+
+def _too_small(config: GatewayConfig) -> list[str]:
+    """Pools with fewer addresses than accounts that lease from them."""
+    from collections import Counter
+
+    from headrace.access.store import AccountStore
+    from headrace.errors import HeadraceError
+
+    if not config.accounts.database.exists() or not config.network.pools:
+        return []
+    try:
+        with AccountStore(config.accounts.database, config.accounts.key_file, create=False) as store:
+            users = [user for user in store.users() if user.address is None]
+    except (HeadraceError, OSError):
+        return []
+    first = config.network.pools[0].name
+    wanted = Counter(user.grants.pool or (user.group.grants.pool if user.group else None) or first for user in users)
+    sizes = {pool.name: sum(len(r) for r in pool.ranges) for pool in config.network.pools}
+    return [
+        f"network.pools.{name}: {sizes[name]} addresses for {count} accounts: whoever comes last is refused with 720; make it larger"
+        for name, count in wanted.items()
+        if count > sizes.get(name, count)
+    ]
 
 
 def _running(config: GatewayConfig) -> bool:
@@ -56,9 +82,11 @@ def _running(config: GatewayConfig) -> bool:
     return True
 
 
-def _print(config: GatewayConfig, advice: Advice | None, clients: list[Outlook], findings: list[Finding]) -> None:
+def _print(
+    config: GatewayConfig, warnings: list[str], advice: Advice | None, clients: list[Outlook], findings: list[Finding]
+) -> None:
     print(f"{config.path}: good")
-    for warning in config.warnings:
+    for warning in warnings:
         print(f"  warning: {warning}")
     if advice is not None:
         for warning in advice.warnings:
@@ -70,25 +98,31 @@ def _print(config: GatewayConfig, advice: Advice | None, clients: list[Outlook],
     print(f"\nmachines prove themselves by {methods}; users by {', '.join(config.ppp.auth)}")
     sizes = [f"{pool.name} ({sum(len(r) for r in pool.ranges)})" for pool in config.network.pools]
     print(f"addresses: {', '.join(sizes)}; policy {config.gateway.policy.value}; MPPE {config.ppp.encryption.value}")
-    print("\nclients, as they come:")
+    print("\nclients, as they come, and what their users set:")
     width = max(len(client.client) for client in clients)
     for client in clients:
         if client.good:
             print(f"  yes  {client.client.ljust(width)}  {client.reason}: {client.ike}, then {client.esp}")
+            print(
+                textwrap.fill(client.settings, 100, initial_indent=" " * 9, subsequent_indent=" " * 9, break_long_words=False)
+            )
         else:
-            print(f"  no   {client.client.ljust(width)}  {client.reason}; {client.remedy}")
+            print(f"  no   {client.client.ljust(width)}  {client.reason}")
+            print(" " * 9 + client.remedy)
     if findings:
         print("\nthis machine:")
         for finding in findings:
             print(f"  {finding}")
 
 
-def _plain(config: GatewayConfig, advice: Advice | None, clients: list[Outlook], findings: list[Finding]) -> dict[str, Any]:
+def _plain(
+    config: GatewayConfig, warnings: list[str], advice: Advice | None, clients: list[Outlook], findings: list[Finding]
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
         "file": str(config.path),
-        "warnings": [*config.warnings, *(f"certificate {text}" for text in (advice.warnings if advice is not None else ()))],
+        "warnings": [*warnings, *(f"certificate {text}" for text in (advice.warnings if advice is not None else ()))],
         "certificate": asdict(advice) if advice is not None else None,
         "machine_auth": [method.value for method in config.ike.auth],
         "user_auth": [method.value for method in config.ppp.auth],

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from headrace.shell.config import GatewayConfig
 
+_METHODS: Final = {IkeAuth.CERT: "a computer certificate", IkeAuth.PSK: "the pre-shared key"}
+
 
 @dataclass(frozen=True, slots=True)
 class Client:
@@ -33,6 +35,10 @@ class Client:
     """What it does without anybody changing its settings."""
     mppe_in_esp: bool = True
     """Whether it agrees to MPPE inside ESP."""
+    machine_auth: frozenset[IkeAuth] = frozenset(IkeAuth)
+    """How its computer can prove itself."""
+    settings: str = ""
+    """What its user sets, ``{method}`` being the pre-shared key or the certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +51,21 @@ class Outlook:
     esp: str = ""
     reason: str = ""
     remedy: str = ""
+    settings: str = ""
+    """What its user must set."""
 
 
 def _each(*parts: str) -> tuple[str, ...]:
     return tuple("-".join(words) for words in product(*(part.split() for part in parts)))
 
 
+_APPLE_IKE: Final = (
+    *_each("aes256", "sha256 sha1 md5 sha512", "modp2048"),
+    *_each("aes256", "sha256 sha1 md5", "modp1536"),
+    *_each("aes256", "sha256 sha1 md5", "modp1024"),
+    *_each("aes128 3des", "sha1 md5", "modp1024"),
+)
+_APPLE_ESP: Final = _each("aes256 aes128 3des", "sha1 md5")
 _SHA1_LIST: Final = ("aes256-sha1", "aes128-sha1", "3des-sha1")
 
 CLIENTS: Final = (
@@ -65,16 +80,21 @@ CLIENTS: Final = (
         ),
         _SHA1_LIST,
         mppe_in_esp=False,
+        settings="type L2TP/IPsec, under its advanced settings {method}; `headrace profile windows` does it. A gateway behind a NAT needs "
+        "AssumeUDPEncapsulationContextOnSendRule = 2 in the registry",
     ),
     Client(
-        "macOS, iOS, iPadOS",
-        (
-            *_each("aes256", "sha256 sha1 md5 sha512", "modp2048"),
-            *_each("aes256", "sha256 sha1 md5", "modp1536"),
-            *_each("aes256", "sha256 sha1 md5", "modp1024"),
-            *_each("aes128 3des", "sha1 md5", "modp1024"),
-        ),
-        _each("aes256 aes128 3des", "sha1 md5"),
+        "macOS",
+        _APPLE_IKE,
+        _APPLE_ESP,
+        settings="type L2TP over IPsec, machine authentication by {method}; `headrace profile apple` does it",
+    ),
+    Client(
+        "iOS, iPadOS",
+        _APPLE_IKE,
+        _APPLE_ESP,
+        machine_auth=frozenset({IkeAuth.PSK}),
+        settings="type L2TP, Secret is {method}; `headrace profile apple` does it",
     ),
     Client(
         "Linux, NetworkManager-l2tp",
@@ -86,17 +106,21 @@ CLIENTS: Final = (
             *_each("3des", "sha1", "modp2048 modp1024"),
         ),
         _SHA1_LIST,
+        settings="machine authentication by {method}; `headrace profile linux` does it, for strongSwan and xl2tpd too",
     ),
     Client(
         "Android 4 to 11",
         _each("aes256 aes128 3des des", "sha256 sha1 md5", "modp1024"),
         _each("aes256 aes128 3des des", "sha256 sha1 md5"),
+        settings="type L2TP/IPSec PSK or RSA with {method}, L2TP secret empty; `headrace profile sheet` shows the form. Android 12 and later "
+        "make no new connections of this kind",
     ),
     Client(
         "Windows XP, Server 2003",
         ("3des-sha1-modp2048", "3des-sha1-modp1024", "3des-md5-modp1024", "des-sha1-modp768", "des-md5-modp768"),
         ("3des-md5", "3des-sha1", "des-md5", "des-sha1"),
         mppe_in_esp=False,
+        settings="type L2TP IPSec VPN, {method} under IPSec Settings on the Security page",
     ),
 )
 
@@ -109,11 +133,19 @@ def outlook(config: GatewayConfig, ike: Iterable[IkeProposal], esp: Iterable[Esp
 
 
 def _judge(client: Client, config: GatewayConfig, ike: set[str], esp: set[str]) -> Outlook:
+    methods = [method for method in config.ike.auth if method in client.machine_auth]
     first_ike = next((offer for offer in client.ike if _normal_ike(offer) in ike), None)
     first_esp = next((offer for offer in client.esp if _normal_esp(offer) in esp), None)
     if not config.ike.auth:
         return Outlook(
             client.name, good=False, reason="it uses IPsec, and that is off", remedy="set ike.psk_file or a certificate"
+        )
+    if not methods:
+        return Outlook(
+            client.name,
+            good=False,
+            reason="786: it takes no certificates for L2TP",
+            remedy="give it a pre-shared key: ike.psk_file",
         )
     if first_ike is None:
         return Outlook(
@@ -148,12 +180,9 @@ def _judge(client: Client, config: GatewayConfig, ike: set[str], esp: set[str]) 
             reason="742: it refuses MPPE inside ESP",
             remedy='set ppp.encryption = "optional"',
         )
-    return Outlook(client.name, good=True, ike=first_ike, esp=first_esp, reason=_needs(config))
-
-
-def _needs(config: GatewayConfig) -> str:
-    words = {IkeAuth.CERT: "a computer certificate", IkeAuth.PSK: "the pre-shared key"}
-    return "with " + " or ".join(words[method] for method in config.ike.auth)
+    words = " or ".join(_METHODS[method] for method in methods)
+    settings = client.settings.format(method=words)
+    return Outlook(client.name, good=True, ike=first_ike, esp=first_esp, reason=f"with {words}", settings=settings)
 
 
 def _some(offers: tuple[str, ...]) -> str:

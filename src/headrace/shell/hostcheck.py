@@ -10,17 +10,23 @@ import os
 import shutil
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pyroute2.netlink.exceptions import NetlinkError
 
 from headrace.access.pools import AddressRange
+from headrace.model import Auth, Cipher, IPAddress
+from headrace.shell.firewall import Packet, blocking, rules_in_force
+from headrace.shell.netlink import with_netlink
+from headrace.stack.mtu import inner_mtu
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from headrace.model import IPAddress
     from headrace.shell.config import GatewayConfig
+    from headrace.shell.firewall import Rules
 
 _CAPABILITIES: Final = {10: "CAP_NET_BIND_SERVICE", 12: "CAP_NET_ADMIN", 13: "CAP_NET_RAW"}
 
@@ -33,13 +39,18 @@ class Finding:
     """The configuration's key that asks for it, or what is missing."""
     reason: str
     remedy: str
+    fatal: bool = True
+    """Whether the gateway cannot start; otherwise some client will not get through."""
 
     def __str__(self) -> str:
         return f"{self.key}: {self.reason}; {self.remedy}"
 
 
 def check_host(config: GatewayConfig, *, running: bool = False, proc: Path = Path("/proc")) -> list[Finding]:
-    """Look for everything that would keep the gateway from starting here. ``running``: ports and TUN are in use because it runs."""
+    """Look for everything that would keep the gateway from starting here, or its clients from getting through.
+
+    ``running``: ports and TUN are in use because it runs.
+    """
     found = list(_rights(proc))
     found += _routes(config, proc)
     for i, address in enumerate(config.gateway.listen):
@@ -53,7 +64,103 @@ def check_host(config: GatewayConfig, *, running: bool = False, proc: Path = Pat
                 if finding.key.startswith("gateway.listen"):
                     break
     found += _devices(config, running=running)
+    found += _forwarding(config, proc)
+    found += _firewall(config, rules_in_force())
+    found += _path(config)
     return found
+
+
+def _forwarding(config: GatewayConfig, proc: Path) -> list[Finding]:
+    """Without forwarding, clients reach this machine and nothing behind it."""
+    if config.network.forwarding:
+        return []
+    families = [("4", "ipv4/ip_forward")] + ([("6", "ipv6/conf/all/forwarding")] if config.network.ipv6_prefixes else [])
+    found = []
+    for version, name in families:
+        try:
+            on = (proc / "sys" / "net" / name).read_text().strip() != "0"
+        except OSError:
+            continue
+        if not on:
+            reason = f"this machine does not forward IPv{version}: clients will reach it, and nothing behind it"
+            found.append(Finding("network.forwarding", reason, "set network.forwarding = true, if they should", fatal=False))
+    return found
+
+
+def _firewall(config: GatewayConfig, rules: Rules | None) -> list[Finding]:
+    """Ports and ESP that this machine's own rules drop."""
+    if rules is None:
+        return []
+    found = []
+    for version in sorted({address.version for address in config.gateway.listen}):
+        wanted = [
+            Packet(17, config.gateway.ike_port, version),
+            Packet(17, config.gateway.natt_port, version),
+            Packet(50, 0, version),
+        ]
+        if config.gateway.allow_clear_l2tp:
+            wanted.append(Packet(17, config.gateway.l2tp_port, version))
+        for packet in wanted:
+            chain = blocking(rules, packet)
+            if chain:
+                match = f"udp dport {packet.port}" if packet.port else "meta l4proto esp"
+                whose = "clients" if packet.port else "clients without a NAT"
+                reason = f"this machine's own rules drop {packet} over IPv{version} (chain {chain}): {whose} will show 809"
+                found.append(Finding("firewall", reason, f"nft insert rule {chain} {match} accept", fatal=False))
+    return found
+
+
+def _path(config: GatewayConfig) -> list[Finding]:
+    """Interfaces of the outer addresses that are too small for packets of ``ppp.mru``, with the ESP that takes the most room."""
+    found = []
+    for name, mtu in sorted(_outer_interfaces(config)):
+        largest = min(
+            inner_mtu(mtu, version, Cipher.AES_CBC, Auth.HMAC_SHA2_256_128, udp_encap=True, mppe=False, numbered=False)
+            for version in {address.version for address in config.gateway.listen}
+        )
+        if largest < config.ppp.mru:
+            reason = f"packets of {config.ppp.mru} octets will be fragmented on {name}, whose MTU is {mtu}"
+            found.append(Finding("ppp.mru", reason, f"set ppp.mru = {largest}, and network.mtu likewise", fatal=False))
+    return found
+
+
+def _outer_interfaces(config: GatewayConfig) -> set[tuple[str, int]]:
+    """Interfaces that have an address which is listened on, with their MTU."""
+    listening = set(config.gateway.listen)
+    anything = {address.version for address in listening if address.is_unspecified}
+    return {
+        (one.name, one.mtu)
+        for one in interface_addresses()
+        if not one.address.is_loopback and one.name != config.network.tun_name
+        if one.address in listening or one.address.version in anything
+    }
+
+
+class InterfaceAddress(NamedTuple):
+    """One address of this machine."""
+
+    name: str
+    """Of the interface."""
+    mtu: int
+    """Of the interface, octets."""
+    address: IPAddress
+
+
+def interface_addresses() -> list[InterfaceAddress]:
+    """The addresses of this machine; none where netlink cannot be asked."""
+
+    def ask(ip: Any) -> list[InterfaceAddress]:
+        links = {link["index"]: (link.get_attr("IFLA_IFNAME"), link.get_attr("IFLA_MTU")) for link in ip.get_links()}
+        return [
+            InterfaceAddress(*links[one["index"]], ip_address(one.get_attr("IFA_ADDRESS")))
+            for one in ip.get_addr()
+            if one["index"] in links
+        ]
+
+    try:
+        return with_netlink(ask)
+    except (OSError, NetlinkError, ValueError):
+        return []
 
 
 def _rights(proc: Path) -> list[Finding]:
