@@ -96,6 +96,7 @@ def test_schema_and_values_agree_on_keys_and_defaults() -> None:
                 value = getattr(made, key)
                 plain = [str(v) if not isinstance(v, int) else v for v in value] if isinstance(value, tuple) else value
                 plain = str(plain) if isinstance(plain, Path | IPv4Address) else plain
+                plain = plain.hex(":") if isinstance(plain, bytes) else plain
                 assert plain == node["default"], (name, key)
 
 

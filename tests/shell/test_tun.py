@@ -100,7 +100,7 @@ def test_n208_the_kernel_refuses(monkeypatch: pytest.MonkeyPatch, number: int) -
             raise OSError(number, os.strerror(number))
         return struct.pack("I", 0x4101) + argument[4:]
 
-    monkeypatch.setattr(module, "_open_device", lambda: os.open("/dev/null", os.O_RDWR))
+    monkeypatch.setattr(module, "open_device", lambda: os.open("/dev/null", os.O_RDWR))
     monkeypatch.setattr(fcntl, "ioctl", ioctl)
     before = sum(1 for _ in Path("/proc/self/fd").iterdir())
     with pytest.raises(TunError) as caught:

@@ -180,6 +180,20 @@ def dial(
     inner_ipv6: Annotated[
         bool, typer.Option("--inner-ipv6/--no-inner-ipv6", help="IPv6 inside the tunnel, where the gateway has it.")
     ] = True,
+    ipx_tap: Annotated[
+        str,
+        typer.Option("--ipx-tap", metavar="NAME", help="Make this TAP interface for one machine that speaks IPX."),
+    ] = "",
+    ipx_node: Annotated[
+        str | None, typer.Option("--ipx-node", metavar="MAC", help="Its MAC address; else the gateway gives a node number.")
+    ] = None,
+    ipx_frame: Annotated[
+        str, typer.Option("--ipx-frame", metavar="ethernet-ii|802.3|802.2|snap", help="How IPX lies in its frames.")
+    ] = "ethernet-ii",
+    bridge_tap: Annotated[
+        str,
+        typer.Option("--bridge-tap", metavar="NAME", help="Make this TAP interface and bridge it with the gateway's Ethernet."),
+    ] = "",
     dns: Annotated[bool, typer.Option("--dns", help="Use the gateway's DNS servers while connected.")] = False,
     dpd_delay: Annotated[
         float,
@@ -220,6 +234,7 @@ def dial(
     """
     refuse_secret(psk, "--psk", "--psk-file FILE or the variable HEADRACE_PSK")
     refuse_secret(password, "--password", "--password-file FILE, the variable HEADRACE_PASSWORD, or let it be asked for")
+    from headrace.ipx.ethernet import FrameType
     from headrace.model import Compression, Encryption
     from headrace.shell.config import CrlPolicy, DialConfig, Policy
 
@@ -271,6 +286,10 @@ def dial(
             _need(ip_network, text, "--route", "a network like 10.0.0.0/8, without host bits") for text in routes or ()
         ),
         inner_ipv6=inner_ipv6,
+        ipx_tap=ipx_tap,
+        ipx_node=_value(_node, ipx_node, "--ipx-node", "a MAC address like 00:a0:24:11:22:33") or bytes(6),
+        ipx_frame=_choice(FrameType, ipx_frame, "--ipx-frame"),
+        bridge_tap=bridge_tap,
         dns=dns,
         dpd_delay=dpd_delay,
         dpd_timeout=dpd_timeout,
@@ -372,6 +391,16 @@ def _judge_eap(config: DialConfig) -> None:
         raise CommandError(
             "eap-tls and peap must know whom to trust", "give --eap-ca: the authority of the gateway's certificate"
         )
+
+
+def _node(text: str) -> bytes:
+    """A MAC address of one machine."""
+    from headrace.ppp.ipxcp import is_host
+
+    node = bytes.fromhex(text.replace(":", "").replace("-", ""))
+    if len(node) != 6 or not is_host(node):
+        raise ValueError(text)
+    return node
 
 
 def _family(*, ipv4: bool, ipv6: bool) -> int:

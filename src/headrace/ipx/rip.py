@@ -48,7 +48,7 @@ class Message:
         """Read a message; entries beyond fifty are not looked at. Raises ``Malformed`` for an entry that is cut short."""
         reader = Reader(payload, "ipx_rip")
         operation = reader.u16("length")
-        entries = []
+        entries: list[Entry] = []
         while len(reader) and len(entries) < ENTRIES_MAX:
             entries.append(Entry(reader.u32("length"), reader.u16("length"), reader.u16("length")))
         return cls(operation, tuple(entries))

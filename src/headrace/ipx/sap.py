@@ -55,7 +55,7 @@ class Message:
         operation = reader.u16("length")
         if operation in {ALL_REQUEST, NEAREST_REQUEST}:
             return cls(operation, reader.u16("length"))
-        services = []
+        services: list[Service] = []
         while len(reader) and len(services) < ENTRIES_MAX:
             kind, name = reader.u16("length"), reader.take(NAME_SIZE, "length").split(b"\0", 1)[0]
             address = Address(reader.u32("length"), reader.take(6, "length"), reader.u16("length"))

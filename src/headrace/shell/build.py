@@ -13,11 +13,13 @@ from headrace.dataplane.native import deflate_available
 from headrace.esp import proposal as esp_proposal
 from headrace.ike import proposal as ike_proposal
 from headrace.ike.config import IkeConfig
+from headrace.ipx.router import RouterConfig
 from headrace.l2tp.config import L2tpConfig
 from headrace.model import Compression
 from headrace.pki.tls import OpenSslFactory
-from headrace.ppp.config import AuthMethod, ClientCredentials, EapConfig, LinkConfig
+from headrace.ppp.config import AuthMethod, BridgeConfig, ClientCredentials, EapConfig, IpxConfig, LinkConfig
 from headrace.shell.credentials import load_certificate, load_crls, load_roots, load_verifier
+from headrace.stack.ethernet import EthernetConfig
 
 if TYPE_CHECKING:
     from headrace.shell.config import DialConfig, GatewayConfig
@@ -172,7 +174,25 @@ def gateway_link(config: GatewayConfig) -> LinkConfig:
         local_address=config.network.address,
         ipv6=bool(config.network.ipv6_prefixes),
         interface_id=GATEWAY_INTERFACE_ID,
+        ipx=IpxConfig(config.ipx.network, config.ipx.node, name=config.ipx.name) if config.ipx.network else None,
+        bridge=BridgeConfig() if config.bridge.enabled else None,
     )
+
+
+def gateway_ethernet(config: GatewayConfig) -> EthernetConfig:
+    """What the gateway has beside IP."""
+    ipx = config.ipx
+    return EthernetConfig(
+        ipx=RouterConfig(ipx.network, ipx.node, ipx.ethernet_network) if ipx.network else None,
+        ipx_frames=ipx.frame,
+        bridge=config.bridge.enabled,
+        bridge_mtu=config.bridge.mtu,
+    )
+
+
+def client_ethernet(config: DialConfig) -> EthernetConfig:
+    """What the client has beside IP."""
+    return EthernetConfig(ipx_host=bool(config.ipx_tap), ipx_frames=config.ipx_frame, bridge=bool(config.bridge_tap))
 
 
 def client_ike(config: DialConfig) -> IkeConfig:
@@ -222,4 +242,6 @@ def client_link(config: DialConfig) -> LinkConfig:
         want_dns=config.dns,
         identification=f"headrace {__version__}",
         ipv6=config.inner_ipv6,
+        ipx=IpxConfig(node=config.ipx_node) if config.ipx_tap else None,
+        bridge=BridgeConfig() if config.bridge_tap else None,
     )

@@ -28,8 +28,10 @@ from headrace.shell.ping import PingResult, ping
 from headrace.shell.resolver import HostChanges, restore
 from headrace.shell.sockets import open_listener
 from headrace.shell.tables import EngineTables
+from headrace.shell.tap import BRIDGE_MTU, IPX_MTU, Tap
 from headrace.shell.tun import Tun
 from headrace.stack import events
+from headrace.stack.ethernet import BRIDGE, IPX
 from headrace.stack.ids import TunnelIds
 from headrace.stack.lac import Lac
 from headrace.stack.ladder import LadderConfig
@@ -152,6 +154,13 @@ class Call:
             resources.callback(listener.close)
             # Netlink is spoken in a thread: pyroute2 runs a loop of its own, of which there can be one a thread.
             tun = resources.enter_context(await asyncio.to_thread(Tun, config.tun_name, queues=1, mtu=config.mtu))
+            taps: dict[str, Tap] = {}
+            for kind, name, tap_mtu, mac in (
+                (IPX, config.ipx_tap, IPX_MTU, config.ipx_node.strip(b"\0") and config.ipx_node),
+                (BRIDGE, config.bridge_tap, BRIDGE_MTU, b""),
+            ):
+                if name:
+                    taps[kind] = resources.enter_context(await asyncio.to_thread(Tap, name, mtu=tap_mtu, mac=mac))
             plane = resources.enter_context(DataPlane(max_peers=4, max_sas=64, max_sessions=4, allow_clear_l2tp=False))
             engine = resources.enter_context(Engine(plane, [listener], tun, workers=1))
             keylog = KeyLog(config.keylog_dir) if config.keylog_dir is not None else None
@@ -169,7 +178,11 @@ class Call:
                 ),
                 tables,
                 LadderConfig(
-                    l2tp=build.client_l2tp(config), link=build.client_link(config), max_sessions=1, keylog=keylog is not None
+                    l2tp=build.client_l2tp(config),
+                    link=build.client_link(config),
+                    max_sessions=1,
+                    keylog=keylog is not None,
+                    ethernet=build.client_ethernet(config),
                 ),
                 TunnelIds(secrets.token_bytes).allocator(),
                 secrets.token_bytes,
@@ -184,7 +197,7 @@ class Call:
                 if isinstance(event, events.Ip6Learned) and self._configured:
                     self._configure6(tun, HostChanges(tun.name))
 
-            driver = Driver(ladder, plane, engine, [listener], on_event)
+            driver = Driver(ladder, plane, engine, [listener], on_event, taps)
             engine.start()
             resources.callback(engine.stop)
             driver.start()

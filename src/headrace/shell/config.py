@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from headrace.access.certificate import NameKind
+from headrace.ipx.ethernet import FrameType
 from headrace.model import Compression, Encryption, IPAddress
 from headrace.ppp.config import AuthMethod
 
@@ -252,6 +253,30 @@ class NetworkSection:
 
 
 @dataclass(frozen=True, slots=True)
+class IpxSection:
+    """``[ipx]``: for old machines."""
+
+    network: int = 0
+    """Network number of all sessions; 0: no IPX."""
+    ethernet_network: int = 0
+    """Network number of the Ethernet behind ``tap_name``; 0: there is none."""
+    frame: FrameType = FrameType.ETHERNET_II
+    tap_name: str = "headrace-ipx"
+    node: bytes = bytes.fromhex("024852000001")
+    """The router's on every network, and its MAC address on the Ethernet."""
+    name: str = "HEADRACE"
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeSection:
+    """``[bridge]``: Ethernet through PPP."""
+
+    enabled: bool = False
+    tap_name: str = "headrace-br"
+    mtu: int = 1376
+
+
+@dataclass(frozen=True, slots=True)
 class LimitsSection:
     """``[limits]``: bounds on what strangers and users can make the gateway hold."""
 
@@ -287,6 +312,8 @@ class GatewayConfig:
     ppp: PppSection = field(default_factory=PppSection)
     eap: EapSection = field(default_factory=EapSection)
     network: NetworkSection = field(default_factory=NetworkSection)
+    ipx: IpxSection = field(default_factory=IpxSection)
+    bridge: BridgeSection = field(default_factory=BridgeSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     accounts: AccountsSection = field(default_factory=AccountsSection)
     path: Path | None = None
@@ -370,6 +397,13 @@ class DialConfig:
     mtu: int = 1400
     default_route: bool = False
     routes: tuple[IPNetwork, ...] = ()
+    ipx_tap: str = ""
+    """Name of a TAP for one machine that speaks IPX; empty: no IPX."""
+    ipx_node: bytes = bytes(6)
+    """Its MAC address; zeros take the gateway's choice."""
+    ipx_frame: FrameType = FrameType.ETHERNET_II
+    bridge_tap: str = ""
+    """Name of a TAP that is bridged with the gateway's; empty: no bridge."""
     inner_ipv6: bool = True
     """Take IPv6 inside the tunnel where the gateway has it."""
     dns: bool = False

@@ -22,11 +22,12 @@ from headrace.model import Datagram, Endpoint
 from headrace.stack import events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from headrace.dataplane.engine import Engine, Exception_
     from headrace.dataplane.tables import DataPlane
     from headrace.shell.sockets import Listener
+    from headrace.shell.tap import Tap
     from headrace.stack.ladder import Ladder
 
 _MARKER: Final = bytes(4)
@@ -47,6 +48,7 @@ class Driver:
         engine: Engine,
         listeners: Sequence[Listener],
         on_event: Callable[[events.StackEvent], None],
+        taps: Mapping[str, Tap] | None = None,
     ) -> None:
         self.ladder = ladder
         self.drops: Counter[str] = Counter()
@@ -56,6 +58,7 @@ class Driver:
         self._listeners = list(listeners)
         self._by_address = {listener.address: listener for listener in listeners}
         self._on_event = on_event
+        self._taps = dict(taps or {})
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._keepalive: asyncio.TimerHandle | None = None
@@ -71,6 +74,8 @@ class Driver:
             if listener.ike is not None:
                 self._loop.add_reader(listener.ike.fileno(), self._read_ike, listener, listener.ike)
         self._loop.add_reader(self._engine.event_fd, self._read_exceptions)
+        for name, tap in self._taps.items():
+            self._loop.add_reader(tap.fd, self._read_tap, name, tap)
         self._send_keepalives()
         self.flush()
 
@@ -80,6 +85,8 @@ class Driver:
             if listener.ike is not None:
                 self._loop.remove_reader(listener.ike.fileno())
         self._loop.remove_reader(self._engine.event_fd)
+        for tap in self._taps.values():
+            self._loop.remove_reader(tap.fd)
         for handle in (self._timer, self._keepalive):
             if handle is not None:
                 handle.cancel()
@@ -103,6 +110,11 @@ class Driver:
     def _read_exceptions(self) -> None:
         for item in self._engine.poll_exceptions():
             self._take(item)
+        self.flush()
+
+    def _read_tap(self, name: str, tap: Tap) -> None:
+        for frame in tap.read():
+            self.ladder.tap_frame(name, frame, self.now())
         self.flush()
 
     def _take(self, item: Exception_) -> None:
@@ -194,6 +206,9 @@ class Driver:
                     )
                 case events.PppPacket():
                     batch.append(Outgoing.ppp(packet.session, packet.data))
+                case events.TapFrame():
+                    if (tap := self._taps.get(packet.tap)) is not None:
+                        tap.write(packet.data)
                 case events.ReleaseSession() | events.ReleasePeer():
                     self._send_batch(batch)
                     batch = []

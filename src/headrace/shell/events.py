@@ -164,6 +164,10 @@ class SessionRecord:
     inner_gateway: IPAddress | None = None
     prefix6: str = ""
     """The IPv6 prefix it was given."""
+    ipx: str = ""
+    """Its IPX network and node."""
+    bridged: bool = False
+    """Whether Ethernet is bridged through it."""
     nat: str = "none"
     machine_auth: str = ""
     user_auth: str = ""
@@ -228,6 +232,8 @@ class SessionRecord:
             inner=inner,
             inner_gateway=inner_gateway,
             prefix6=str(record.prefix6 or ""),
+            ipx=record.ipx,
+            bridged=record.bridged,
             nat=nat_verdict(nat_local=record.peer.nat_local, nat_remote=record.peer.nat_remote, dialled=dialled),
             machine_auth=record.peer.auth,
             user_auth=record.auth_method,

@@ -36,8 +36,10 @@ from headrace.shell.driver import Driver
 from headrace.shell.keylog import KeyLog
 from headrace.shell.sockets import Listener, expand_addresses, open_listener
 from headrace.shell.tables import EngineTables
+from headrace.shell.tap import IPX_MTU, Tap
 from headrace.shell.tun import Tun
 from headrace.stack import events
+from headrace.stack.ethernet import BRIDGE, IPX
 from headrace.stack.ids import TunnelIds
 from headrace.stack.ladder import Ip6Config, LadderConfig
 from headrace.stack.lns import Lns
@@ -158,6 +160,13 @@ class Gateway:
         if self._prefixes.own is not None:
             own = [IPv6Interface((self._prefixes.own, 128))]
             await asyncio.to_thread(self._tun.configure6, own, self._prefixes.networks, forwarding=network.forwarding)
+        taps: dict[str, Tap] = {}
+        if config.ipx.network and config.ipx.ethernet_network:
+            taps[IPX] = self._resources.enter_context(await asyncio.to_thread(Tap, config.ipx.tap_name, mtu=IPX_MTU))
+        if config.bridge.enabled:
+            taps[BRIDGE] = self._resources.enter_context(
+                await asyncio.to_thread(Tap, config.bridge.tap_name, mtu=config.bridge.mtu)
+            )
         self._plane = self._resources.enter_context(
             DataPlane(
                 max_peers=config.limits.max_peers,
@@ -188,6 +197,7 @@ class Gateway:
                 allow_clear=section.allow_clear_l2tp,
                 keylog=self._keylog is not None,
                 mss_clamp=config.network.mss_clamp,
+                ethernet=build.gateway_ethernet(config),
                 idle_timeout=config.ppp.idle_timeout,
                 session_timeout=config.ppp.session_timeout,
                 ip6=Ip6Config(build.duid(), network.ipv6_dns, network.ipv6_delegate) if network.ipv6_prefixes else None,
@@ -195,7 +205,7 @@ class Gateway:
             ids.allocator(),
             secrets.token_bytes,
         )
-        self._driver = Driver(self._ladder, self._plane, self._engine, self._listeners, self._on_event)
+        self._driver = Driver(self._ladder, self._plane, self._engine, self._listeners, self._on_event, taps)
         self._workers = self._resources.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="headrace-auth"))
         control = ControlServer(section.control_socket, self._verbs(), group=section.control_group)
         self._control = await self._resources.enter_async_context(control)

@@ -15,8 +15,10 @@ from headrace.access.certificate import NameKind
 from headrace.access.pools import AddressRange, PoolSpec, RangeError, parse_range
 from headrace.access.pools6 import LINK_LENGTH
 from headrace.errors import ConfigError
+from headrace.ipx.ethernet import FrameType
 from headrace.model import Compression, Encryption
 from headrace.ppp.config import AuthMethod, gives_keys
+from headrace.ppp.ipxcp import is_host
 from headrace.shell import config as values
 from headrace.shell.config import CrlPolicy, GatewayConfig, IkeAuth, LogLevel, Policy
 from headrace.shell.locate import locate
@@ -164,6 +166,8 @@ class _Builder:
             ppp=self.ppp(),
             eap=self.eap(),
             network=self.network(),
+            ipx=self.ipx(),
+            bridge=values.BridgeSection(**self.section("bridge")),
             limits=values.LimitsSection(**self.section("limits")),
             accounts=self.accounts(),
             path=self.path,
@@ -303,6 +307,23 @@ class _Builder:
             raw["ipv6_dns"] = tuple(address for address in six if address is not None)
         raw["pools"] = tuple(PoolSpec(name, self.ranges(name, texts)) for name, texts in raw["pools"].items())
         return values.NetworkSection(**raw)
+
+    def ipx(self) -> values.IpxSection:
+        raw = dict(self.section("ipx"))
+        if "frame" in raw:
+            raw["frame"] = FrameType(raw["frame"])
+        if "node" in raw:
+            raw["node"] = bytes.fromhex(raw["node"].replace(":", ""))
+            if not is_host(raw["node"]):
+                self.report.add(("ipx", "node"), "cannot be one machine's number", 'write it like "02:48:52:00:00:01"')
+        network, ethernet = raw.get("network", 0), raw.get("ethernet_network", 0)
+        if ethernet and not network:
+            self.report.add(("ipx", "ethernet_network"), "means nothing without sessions' own", "set ipx.network")
+        elif ethernet and ethernet == network:
+            self.report.add(
+                ("ipx", "ethernet_network"), "is the sessions' own (ipx.network)", "give each network its own number"
+            )
+        return values.IpxSection(**raw)
 
     def accounts(self) -> values.AccountsSection:
         raw = dict(self.section("accounts"))

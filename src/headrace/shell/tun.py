@@ -97,7 +97,7 @@ class Tun:
         fds: list[int] = []
         try:
             for _ in range(queues):
-                fds.append(_open_device())
+                fds.append(open_device())
                 name = self._attach(fds[-1], name, first=len(fds) == 1, multi=queues > 1, offload=offload)
         except BaseException:
             for fd in fds:
@@ -125,7 +125,7 @@ class Tun:
         try:
             made = fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
         except OSError as error:
-            raise _refusal(error, name) from error
+            raise refusal(error, name) from error
         if vnet:
             fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("i", _VNET_HDR_LEN))
             self.vnet = VNET
@@ -267,7 +267,8 @@ class Tun:
         return f"Tun({self.name!r}, queues={len(self.fds)}, mtu={self.mtu}, vnet={self.vnet})"
 
 
-def _open_device() -> int:
+def open_device() -> int:
+    """Open ``/dev/net/tun``. Raises ``TunError`` with what is missing."""
     try:
         return os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
@@ -282,7 +283,8 @@ def _open_device() -> int:
         raise TunError(f"{DEVICE}: {os.strerror(error.errno or 0)}") from error
 
 
-def _refusal(error: OSError, name: str) -> TunError:
+def refusal(error: OSError, name: str) -> TunError:
+    """Say why the kernel makes no device."""
     if error.errno in {errno.EPERM, errno.EACCES}:
         return TunError(
             f"the kernel refuses to make the TUN device {name or 'headrace'}: CAP_NET_ADMIN is missing; run as root, or grant it "

@@ -72,6 +72,10 @@ class SessionRecord:
     dns6: tuple[IPv6Address, ...] = ()
     router6: IPv6Address | None = None
     """Client: the default router."""
+    ipx: str = ""
+    """The client's IPX network and node, ``00c0ffee.020000000042``."""
+    bridged: bool = False
+    """Ethernet is bridged through it."""
     mtu: int = 0
     rungs: dict[Rung, float] = field(default_factory=dict)
     up: bool = False
@@ -253,4 +257,13 @@ class ReleasePeer:
     """Index in the data plane."""
 
 
-Packet: TypeAlias = L2tpPacket | PppPacket | ReleaseSession | ReleasePeer
+@dataclass(frozen=True, slots=True)
+class TapFrame:
+    """An Ethernet frame for a TAP."""
+
+    tap: str
+    """``ipx`` or ``bridge``."""
+    data: bytes = field(repr=False)
+
+
+Packet: TypeAlias = L2tpPacket | PppPacket | TapFrame | ReleaseSession | ReleasePeer

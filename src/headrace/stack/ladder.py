@@ -50,6 +50,7 @@ from headrace.ppp.config import AuthAccept, AuthReject, AuthResult, LinkConfig
 from headrace.ppp.frame import Proto
 from headrace.ppp.link import Link
 from headrace.stack import events
+from headrace.stack.ethernet import PROTOCOLS, EthernetConfig, Ethernets, ToTap
 from headrace.stack.mtu import MPPE, TCP_IP4, TCP_IP6, inner_mtu
 from headrace.stack.tables import PeerEntry, SessionEntry, TableFull, Tables
 from headrace.stack.timers import Timers
@@ -87,6 +88,8 @@ class LadderConfig:
     max_clear_peers: int = 256
     ip6: Ip6Config | None = None
     """Gateway: what clients are told of IPv6."""
+    ethernet: EthernetConfig = field(default_factory=EthernetConfig)
+    """IPX and bridged Ethernet."""
     mss_clamp: bool = True
     """Lower the MSS of TCP connections through a session to what fits it."""
     keylog: bool = False
@@ -170,8 +173,10 @@ class Ladder:
         self._handles = count(1)
         self._touched: dict[Key, None] = {}
         self._timers: Timers[Key] = Timers()
+        self._ethernets = Ethernets(config.ethernet)
         self._events: Outbox[events.StackEvent] = Outbox()
         self._packets: Outbox[events.Packet] = Outbox()
+        self._timers.set(("ethernet", 0), self._ethernets.deadline())
 
     # --- what comes in ---------------------------------------------------------------------------------------------------
 
@@ -259,6 +264,12 @@ class Ladder:
         self._settle(now)
         return True
 
+    def tap_frame(self, tap: str, frame: bytes, now: float) -> None:
+        """Take an Ethernet frame from a TAP."""
+        self._ethernets.from_tap(tap, frame, now)
+        self._pump_ethernets()
+        self._settle(now)
+
     # --- commands --------------------------------------------------------------------------------------------------------
 
     def disconnect(self, session: int, failure: Failure, now: float) -> bool:
@@ -335,6 +346,9 @@ class Ladder:
                     if (session := self._sessions.get(handle)) is not None and session.end6 is not None:
                         session.end6.tick(now)
                         self._pump_ip6(session)
+                case "ethernet":
+                    self._ethernets.tick(now)
+                    self._pump_ethernets()
                 case "limit":
                     if (session := self._sessions.get(handle)) is not None:
                         self._limit(session, now)
@@ -580,8 +594,10 @@ class Ladder:
 
     def _admit(self, peer: Peer, event: l2tp_events.SessionPending | l2tp_events.SessionUp, now: float) -> Session | None:
         """Make room for a session, so that frames which overtake the last message of its set-up find it. ``None`` if it was refused."""
-        config = self._link_config(peer)
         handle = next(self._handles)
+        config = self._link_config(peer)
+        if config.ipx is not None and config.server:
+            config = replace(config, ipx=replace(config.ipx, assign=session_node(handle)))
         entry = SessionEntry(
             peer=peer.index,
             local_tunnel=event.local_tunnel,
@@ -713,6 +729,25 @@ class Ladder:
                 self._pump_ip6(session)
             case ppp_events.Ipv6Down():
                 self._close6(session)
+            case ppp_events.IpxUp():
+                # A host attaches as itself, a router knows the session by the other's node.
+                node = event.local if self.config.ethernet.ipx_host else event.remote
+                record.ipx = f"{event.network:08x}.{node.hex()}"
+                if not self._ethernets.ipx_up(record.handle, node, now):
+                    self._events.put(events.Dropped("ipx", "ipx_node_taken", record.peer.remote))
+                    record.ipx = ""
+                    session.link.withdraw(Proto.IPXCP, now)
+                    self._touch("ppp", record.handle)
+                self._pump_ethernets()
+            case ppp_events.IpxDown():
+                record.ipx = ""
+                self._ethernets.ipx_down(record.handle)
+            case ppp_events.BridgeUp():
+                record.bridged = True
+                self._ethernets.bridge_up(record.handle, event.room, now, tagged=event.tagged)
+            case ppp_events.BridgeDown():
+                record.bridged = False
+                self._ethernets.bridge_down(record.handle)
             case ppp_events.Carried():
                 self._carried(session, event, now)
             case ppp_events.Settled():
@@ -787,8 +822,23 @@ class Ladder:
             self._pump_ip6(session)
         elif event.protocol == Proto.IPV6 and end is not None and end.receive(event.information, now):
             self._pump_ip6(session)
+        elif event.protocol in PROTOCOLS and event.protocol not in self.config.link.foreign:
+            self._ethernets.from_session(session.record.handle, event.protocol, event.information, now)
+            self._pump_ethernets()
         else:
             self._events.put(events.Carried(session.record, event.protocol, event.information))
+
+    def _pump_ethernets(self) -> None:
+        for output in self._ethernets.poll():
+            if isinstance(output, ToTap):
+                self._packets.put(events.TapFrame(output.tap, output.frame))
+            elif (session := self._sessions.get(output.session)) is not None:
+                if not session.link.carry(output.protocol, output.information):
+                    self._events.put(events.Dropped("ppp", "ppp_carry", session.record.peer.remote))
+                self._touch("ppp", output.session)
+        for reason in self._ethernets.poll_drops():
+            self._events.put(events.Dropped("ethernet", reason, None))
+        self._timers.set(("ethernet", 0), self._ethernets.deadline())
 
     def carry(self, session: int, protocol: int, information: bytes, now: float) -> bool:
         """Send a packet of a network protocol through a session. False if it is not open there, or the packet is too large."""
@@ -815,6 +865,8 @@ class Ladder:
         del peer.sessions[record.local_tunnel, record.local_session]
         for kind in ("ppp", "limit", "ip6"):
             self._timers.set((kind, record.handle), None)
+        self._ethernets.ipx_down(record.handle)
+        self._ethernets.bridge_down(record.handle)
         self._send_frames(session)
         self._packets.put(events.ReleaseSession(record.index))
         self._timers.set(("linger", peer.record.handle), now + self.config.peer_linger)
@@ -948,6 +1000,11 @@ class Ladder:
             if carried != session.carried:
                 session.carried, session.used = carried, now
         self._timers.set(("activity", peer.record.handle), now + _ACTIVITY_INTERVAL)
+
+
+def session_node(handle: int) -> bytes:
+    """The IPX node number of a session that brings none: of local administration, and never that of the gateway."""
+    return b"\x02\x48" + (handle & 0xFFFFFFFF).to_bytes(4, "big")
 
 
 _COMPUTER = re.compile(r"MSRAS-\d+-(.+)")
