@@ -4,10 +4,10 @@
 PY := .venv/bin/python
 SOURCES := pyproject.toml build.py tools/bootstrap.sh $(wildcard csrc/*.[ch] csrc/kernels/*.[ch])
 
-.PHONY: help build demo test lint types asan tsan levels interop bench bench-smoke fuzz soak lib docs clean
+.PHONY: help build demo test lint types asan tsan levels aarch64 interop bench bench-smoke fuzz soak lib docs clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 build: .venv/.built ## .venv/ with headrace installed in it
 
@@ -39,6 +39,9 @@ tsan: .venv/.dev ## two threads on one data plane under ThreadSanitizer
 
 levels: .venv/.dev ## the data plane's tests under every HEADRACE_CPU this machine has
 	@.ci/run levels
+
+aarch64: ## the data plane cross-compiled and run under qemu-user; installs (root) gcc-aarch64-linux-gnu, libc6-dev-arm64-cross, qemu-user
+	@tests/dataplane/cross/run --install
 
 interop: .venv/.dev ## real peers: strongSwan, xl2tpd, pppd in a QEMU guest (root; minutes; about 1 GB of disk in .cache/)
 	@tests/interop/run

@@ -127,7 +127,7 @@ def compile_static(out: Path) -> Path:
         commands = library_objects(cc, [f for f in compiler_flags() if f != "-fvisibility=hidden"], Path(tmp))
         run_parallel(list(commands.values()))
         target.unlink(missing_ok=True)
-        run_parallel([["ar", "rcs", str(target), *map(str, commands)]])
+        run_parallel([[os.environ.get("AR", "ar"), "rcs", str(target), *map(str, commands)]])
     shutil.copy(CSRC / "headrace.h", out)
     return target
 
