@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer.main import get_command
 
-from headrace.cli import account, bench, check, control, demo, dial, exits, explain, inspect, pki, profile, serve
+from headrace.cli import account, bench, check, control, demo, dial, exits, explain, inspect, pki, ppp, profile, serve
 from headrace.errors import ConfigError, HeadraceError
 from headrace.version import __version__
 
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.command("serve", short_help="Run the gateway.")(serve.serve)
 app.command("dial", short_help="Connect to a gateway as a client.")(dial.dial)
+app.command("ppp", short_help="PPP over a serial line or a pty.")(ppp.ppp)
 app.command("demo", short_help="Gateway and client on this machine, with traffic.")(demo.demo)
 app.command("bench", short_help="Measured throughput, beside the peers that are installed.")(bench.bench)
 app.command("check", short_help="Validate a configuration; say which clients can connect.")(check.check)

@@ -6,22 +6,19 @@ import os
 import sys
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from headrace.cli.common import password_from, refuse_secret, secret_from_file, starting
 from headrace.cli.exits import CommandError
+from headrace.cli.values import bits_of, choice_of, methods_of, need_of, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from enum import StrEnum
 
-    from headrace.ppp.config import AuthMethod
     from headrace.shell.config import DialConfig
 
-_T = TypeVar("_T")
-_E = TypeVar("_E", bound="StrEnum")
 _FILE = "FILE"
 
 
@@ -248,17 +245,17 @@ def dial(
         private_key_passphrase=secret_from_file(passphrase_file) if passphrase_file is not None else None,
         ca=tuple(ca or ()),
         crl=tuple(crl or ()),
-        crl_policy=_choice(CrlPolicy, crl_policy, "--crl-policy"),
+        crl_policy=choice_of(CrlPolicy, crl_policy, "--crl-policy"),
         remote_names=tuple(remote_name or ()),
-        policy=_choice(Policy, policy, "--policy"),
+        policy=choice_of(Policy, policy, "--policy"),
         proposals=tuple(proposals or ()),
         esp_proposals=tuple(esp_proposals or ()),
         pfs=pfs,
-        auth=_methods(auth or ["mschap-v2"]),
-        encryption=_choice(Encryption, encryption, "--encryption"),
-        mppe_bits=_bits(mppe_bits or [128]),
+        auth=methods_of(auth or ["mschap-v2"]),
+        encryption=choice_of(Encryption, encryption, "--encryption"),
+        mppe_bits=bits_of(mppe_bits or [128]),
         mppe_stateless=not mppe_stateful,
-        compression=tuple(_choice(Compression, name, "--compress") for name in compress or ()),
+        compression=tuple(choice_of(Compression, name, "--compress") for name in compress or ()),
         header_compression=header_compression,
         mschap_mppe=mschap_mppe,
         eap_certificate=eap_certificate,
@@ -273,7 +270,7 @@ def dial(
         ike_port=ike_port,
         natt_port=natt_port,
         l2tp_port=l2tp_port,
-        source=_value(ip_address, source, "--source", "an IP address"),
+        source=value_of(ip_address, source, "--source", "an IP address"),
         local_ike_port=local_ike_port,
         local_natt_port=local_natt_port,
         family=_family(ipv4=ipv4, ipv6=ipv6),
@@ -283,19 +280,19 @@ def dial(
         mtu=mtu,
         default_route=default_route,
         routes=tuple(
-            _need(ip_network, text, "--route", "a network like 10.0.0.0/8, without host bits") for text in routes or ()
+            need_of(ip_network, text, "--route", "a network like 10.0.0.0/8, without host bits") for text in routes or ()
         ),
         inner_ipv6=inner_ipv6,
         ipx_tap=ipx_tap,
-        ipx_node=_value(_node, ipx_node, "--ipx-node", "a MAC address like 00:a0:24:11:22:33") or bytes(6),
-        ipx_frame=_choice(FrameType, ipx_frame, "--ipx-frame"),
+        ipx_node=value_of(_node, ipx_node, "--ipx-node", "a MAC address like 00:a0:24:11:22:33") or bytes(6),
+        ipx_frame=choice_of(FrameType, ipx_frame, "--ipx-frame"),
         bridge_tap=bridge_tap,
         dns=dns,
         dpd_delay=dpd_delay,
         dpd_timeout=dpd_timeout,
         timeout=timeout,
         reconnect=reconnect,
-        ping=_value(IPv4Address, ping, "--ping", "an IPv4 address"),
+        ping=value_of(IPv4Address, ping, "--ping", "an IPv4 address"),
         ping_count=ping_count,
         keylog_dir=keylog_dir,
         json=json,
@@ -407,39 +404,3 @@ def _family(*, ipv4: bool, ipv6: bool) -> int:
     if ipv4 and ipv6:
         raise CommandError("-4 and -6 exclude each other", "give one of them, or none")
     return 4 if ipv4 else 6 if ipv6 else 0
-
-
-def _bits(bits: list[int]) -> tuple[int, ...]:
-    for value in bits:
-        if value not in {40, 56, 128}:
-            raise CommandError(f"--mppe-bits {value}", "write 128, 56 or 40")
-    return tuple(sorted(set(bits), reverse=True))
-
-
-def _methods(names: list[str]) -> tuple[AuthMethod, ...]:
-    """The ways in which the user may be asked to prove himself."""
-    from headrace.ppp.config import AuthMethod
-
-    known = [method for method in AuthMethod if method is not AuthMethod.EAP]  # that alone says nothing
-    for name in names:
-        if name not in known:
-            raise CommandError(f"--auth {name!r}", f"write one of {', '.join(known)}")
-    return tuple(AuthMethod(name) for name in dict.fromkeys(names))
-
-
-def _choice(kind: type[_E], text: str, option: str) -> _E:
-    try:
-        return kind(text)
-    except ValueError:
-        raise CommandError(f"{option} {text!r}", f"write one of {', '.join(kind)}") from None
-
-
-def _need(kind: Callable[[str], _T], text: str, option: str, what: str) -> _T:
-    try:
-        return kind(text)
-    except ValueError:
-        raise CommandError(f"{option} {text!r} is not {what}", "see headrace dial --help") from None
-
-
-def _value(kind: Callable[[str], _T], text: str | None, option: str, what: str) -> _T | None:
-    return None if text is None else _need(kind, text, option, what)

@@ -138,6 +138,8 @@ class LinkConfig:
     """Seconds from authentication to an open IPCP."""
     local_address: IPv4Address | None = None
     """Server: our inner address. Client: ``None`` takes what is given."""
+    peer_address: IPv4Address | None = None
+    """Server: what a peer gets that is not asked who it is."""
     want_dns: bool = True
     """Client: ask for DNS servers."""
     want_wins: bool = False

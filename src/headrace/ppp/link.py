@@ -489,7 +489,8 @@ class Link:
             self.fail(Failure(Slug.AUTH_NO_COMMON, "the server asks for no authentication, so it cannot prove itself either"))
         else:
             self._grant = Grant(
-                encryption=self.config.encryption, address=None if self.config.server else self.config.local_address
+                encryption=self.config.encryption,
+                address=self.config.peer_address if self.config.server else self.config.local_address,
             )
 
     def _lcp_down(self, now: float) -> None:

@@ -701,11 +701,11 @@ class Ladder:
                 self._tables.set_mppe(record.index, event.receive)
                 self._tables.set_mppe(record.index, event.send)
                 record.mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
-                record.compression = _both(*("mppc" if keys.mppc else "" for keys in (event.receive, event.send)))
+                record.compression = both_ways(*("mppc" if keys.mppc else "" for keys in (event.receive, event.send)))
                 self._size(session, session.entry.send_mru)
             case ppp_events.CompressionUp():
                 self._tables.set_compression(record.index, event.send, event.receive)
-                record.compression = _both(*(c.method.value if c else "" for c in (event.receive, event.send)))
+                record.compression = both_ways(*(c.method.value if c else "" for c in (event.receive, event.send)))
                 self._size(session, session.entry.send_mru)
             case ppp_events.MppeDown():
                 self._tables.close_mppe(record.index)
@@ -1019,7 +1019,7 @@ def _identify(record: events.SessionRecord, text: str) -> None:
         record.software = f"{record.software}, {text}".removeprefix(", ")[:_TEXT_MAX]
 
 
-def _both(receive: str, send: str) -> str:
+def both_ways(receive: str, send: str) -> str:
     """What compresses either way, in one word if it is the same."""
     return receive if receive == send else f"{receive or 'none'} in, {send or 'none'} out"
 
