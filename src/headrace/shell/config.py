@@ -301,6 +301,14 @@ class AccountsSection:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """``[metrics]``: for Prometheus."""
+
+    listen: Endpoint | None = None
+    """Where they are served by HTTP; ``None`` is nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayConfig:
     """A whole gateway."""
 
@@ -316,6 +324,7 @@ class GatewayConfig:
     bridge: BridgeSection = field(default_factory=BridgeSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
     accounts: AccountsSection = field(default_factory=AccountsSection)
+    metrics: MetricsSection = field(default_factory=MetricsSection)
     path: Path | None = None
     """The file it came from."""
     warnings: tuple[str, ...] = ()

@@ -31,9 +31,12 @@ from headrace.model import Endpoint, Failure, Rung
 from headrace.ppp.config import AuthAccept, AuthReject
 from headrace.shell import build, logs
 from headrace.shell import events as out
+from headrace.shell.certcheck import advise
 from headrace.shell.control import ControlServer
 from headrace.shell.driver import Driver
 from headrace.shell.keylog import KeyLog
+from headrace.shell.metrics import Metrics, MetricsServer, Snapshot
+from headrace.shell.notify import notify, watchdog_interval
 from headrace.shell.sockets import Listener, expand_addresses, open_listener
 from headrace.shell.tables import EngineTables
 from headrace.shell.tap import IPX_MTU, Tap
@@ -45,7 +48,7 @@ from headrace.stack.ladder import Ip6Config, LadderConfig
 from headrace.stack.lns import Lns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from headrace.shell.config import GatewayConfig
     from headrace.shell.foreign import PppHandler
@@ -55,6 +58,8 @@ _SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that peers have to answer before the process ends all the same."""
 _REMIND: Final = 60.0
 """Seconds between reminders of a gateway without encryption."""
+_STATUS_INTERVAL: Final = 30.0
+"""Seconds between lines for the service manager's status."""
 _MAX_WAITING: Final = 1024
 """Proofs waiting for the store. Beyond that the answer is a refusal: a flood of guesses must not pile up."""
 
@@ -90,8 +95,31 @@ class Gateway:
                     cpu=cpu_level(),
                 )
             )
+            self._start_task(self._tell_manager())
             await self._until_stopped()
             await self._close()
+
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run something beside the rest; it is cancelled at the end."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell_manager(self) -> None:
+        """Say that we serve, and go on saying it as long as every worker does."""
+        if not notify(READY=1, STATUS=self._status_line()):
+            return
+        interval = watchdog_interval()
+        while True:
+            await asyncio.sleep(interval or _STATUS_INTERVAL)
+            ended = self._worker_count - self._engine.alive
+            if ended:
+                log.error("%d of %d workers have ended", ended, self._worker_count)
+                continue  # the service manager will see that nobody says anything any more
+            notify(STATUS=self._status_line(), **({"WATCHDOG": 1} if interval else {}))
+
+    def _status_line(self) -> str:
+        return f"{len(self._ladder.sessions())} sessions, {len(self._ladder.peers())} peers"
 
     async def _until_stopped(self) -> None:
         """Wait for the end; where user data may pass unencrypted, say so every minute, for nobody should forget it."""
@@ -149,7 +177,7 @@ class Gateway:
             )
             self._resources.callback(listener.close)
             self._listeners.append(listener)
-        workers = section.workers or os.cpu_count() or 1
+        workers = self._worker_count = section.workers or os.cpu_count() or 1
         network = config.network
         self._tun = self._resources.enter_context(
             await asyncio.to_thread(Tun, network.tun_name, queues=workers, mtu=network.mtu)
@@ -179,14 +207,15 @@ class Gateway:
         ids = TunnelIds(secrets.token_bytes)
         tables = EngineTables(self._plane, self._listeners, replay_window=config.esp.replay_window)
         self._tables = tables
+        self._ike = IkeEndpoint(
+            ike_config,
+            secrets.token_bytes,
+            spi_free=tables.spi_free,
+            ike_port=section.ike_port,
+            natt_port=section.natt_port,
+        )
         self._ladder = Lns(
-            IkeEndpoint(
-                ike_config,
-                secrets.token_bytes,
-                spi_free=tables.spi_free,
-                ike_port=section.ike_port,
-                natt_port=section.natt_port,
-            ),
+            self._ike,
             tables,
             LadderConfig(
                 l2tp=build.gateway_l2tp(config),
@@ -209,10 +238,14 @@ class Gateway:
         self._workers = self._resources.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="headrace-auth"))
         control = ControlServer(section.control_socket, self._verbs(), group=section.control_group)
         self._control = await self._resources.enter_async_context(control)
+        self._metrics = Metrics(self._snapshot)
+        if config.metrics.listen is not None:
+            self._resources.enter_context(MetricsServer(self._metrics, config.metrics.listen))
         self._engine.start()
 
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
+        notify(STOPPING=1, STATUS="telling the peers")
         self._emit(out.Stopping(time=time.time(), reason=self._stop_reason, sessions=len(self._ladder.sessions())))
         self._ladder.close_all(Failure(Slug.SHUTDOWN, "the gateway is going down"), loop.time())
         self._driver.flush()
@@ -276,6 +309,7 @@ class Gateway:
 
     def _publish(self, event: out.Event) -> None:
         self._emit(event)
+        self._metrics.observe(event)
         self._control.publish(event)
 
     def _record(self, record: events.SessionRecord) -> out.SessionRecord:
@@ -297,9 +331,7 @@ class Gateway:
             self._ladder.auth_result(event.session.handle, event.request.request, busy, self._driver.now())
             return
         self._waiting += 1
-        task = asyncio.get_running_loop().create_task(self._judge_later(event))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start_task(self._judge_later(event))
 
     async def _judge_later(self, event: events.AuthNeeded) -> None:
         # Password hashing takes milliseconds by design: in a thread, or everybody's negotiation would wait for it.
@@ -398,6 +430,22 @@ class Gateway:
             "control_drops": dict(self._driver.drops),
             "warnings": list(self.config.warnings),
         }
+
+    async def _snapshot(self) -> Snapshot:
+        certificate = self._ike.config.certificate
+        return Snapshot(
+            since=self._since,
+            version=__version__,
+            kernels=cpu_level(),
+            policy=self.config.gateway.policy.value,
+            peers=len(self._ladder.peers()),
+            sessions=len(self._ladder.sessions()),
+            max_sessions=self.config.limits.max_sessions,
+            pools=self._pools.usage(),
+            packets=self._plane.counters(),
+            control_drops=dict(self._driver.drops),
+            certificate_until=advise(certificate.chain[0], build.wall_clock()).until.timestamp() if certificate else None,
+        )
 
     async def _verb_sessions(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"sessions": [self._record(record).json() for record in self._ladder.sessions() if record.up]}

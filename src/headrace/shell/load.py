@@ -16,7 +16,7 @@ from headrace.access.pools import AddressRange, PoolSpec, RangeError, parse_rang
 from headrace.access.pools6 import LINK_LENGTH
 from headrace.errors import ConfigError
 from headrace.ipx.ethernet import FrameType
-from headrace.model import Compression, Encryption
+from headrace.model import Compression, Encryption, Endpoint
 from headrace.ppp.config import AuthMethod, gives_keys
 from headrace.ppp.ipxcp import is_host
 from headrace.shell import config as values
@@ -170,6 +170,7 @@ class _Builder:
             bridge=values.BridgeSection(**self.section("bridge")),
             limits=values.LimitsSection(**self.section("limits")),
             accounts=self.accounts(),
+            metrics=self.metrics(),
             path=self.path,
         )
         self.judge(config)
@@ -187,6 +188,27 @@ class _Builder:
             if name in raw:
                 raw[name] = self.base / raw[name]
         return values.GatewaySection(**raw)
+
+    def metrics(self) -> values.MetricsSection:
+        text = self.section("metrics").get("listen")
+        if text is None:
+            return values.MetricsSection()
+        host, _, port = text.rpartition(":")
+        try:
+            address = ip_address(host.removeprefix("[").removesuffix("]"))
+            number = int(port)
+            if not (0 < number < 65536 and (address.version == 4) == (not host.startswith("["))):
+                raise ValueError(text)  # noqa: TRY301 (one remedy for all)
+        except ValueError:
+            self.report.add(
+                ("metrics", "listen"), f"{text!r} is no address with a port", 'write listen = "127.0.0.1:9464" or "[::1]:9464"'
+            )
+            return values.MetricsSection()
+        if not address.is_loopback:
+            self.report.warn(
+                ("metrics", "listen"), f"{address} is not this machine alone: whoever can reach it reads the metrics"
+            )
+        return values.MetricsSection(Endpoint(address, number))
 
     def log(self) -> values.LogSection:
         raw = dict(self.section("log"))
