@@ -68,6 +68,7 @@ _OF_CERTIFICATE: Final = {
     46: (Slug.USER_CERT_OTHER, Slug.SERVER_CERT_OTHER),
     48: (Slug.USER_CERT_CA, Slug.SERVER_CERT_CA),
     49: (Slug.USER_CERT_OTHER, Slug.SERVER_CERT_OTHER),
+    80: (Slug.USER_CERT_OTHER, Slug.SERVER_CERT_OTHER),  # how OpenSSL says that its program did not like a certificate
     116: (Slug.USER_CERT_NONE, Slug.EAP_TLS_FAILED),
 }
 
