@@ -671,6 +671,39 @@ def test_sessions(shell: Shell, answers: dict[str, Any]) -> None:
     assert shell.out == "nobody is connected\n"
 
 
+LADDER = [
+    {"rung": "path", "number": 2, "at": "2026-11-23T07:35:40.100Z", "seconds": 0.0, "agreed": "no NAT"},
+    {"rung": "ike-auth", "number": 4, "at": "2026-11-23T07:35:40.350Z", "seconds": 0.25, "agreed": "psk, 192.168.1.2"},
+]
+
+
+def test_one_session_with_its_ladder(shell: Shell, answers: dict[str, Any]) -> None:
+    answers["sessions"] = {"sessions": [{**SESSION, "ladder": LADDER}]}
+    assert shell("sessions", "7") == 0
+    assert "user" in shell.out
+    assert "07:35:40.350    0.250  psk, 192.168.1.2" in shell.out
+    assert shell.json("sessions", "7")[0]["ladder"] == LADDER
+    assert shell("sessions", "9") == 1
+    assert shell.err == "headrace: there is no session 9; `headrace sessions` lists them\n"
+
+
+def test_who_was_refused(shell: Shell, answers: dict[str, Any]) -> None:
+    answers["refusals"] = {"refusals": []}
+    assert shell("sessions", "--refused") == 0
+    assert shell.out == "nobody was refused\n"
+    refusal = {
+        "time": "2026-11-23T07:35:41.000Z", "remote": "203.0.113.9:500", "user": "bob", "rung": "ike-proposal",
+        "slug": "ike-no-proposal", "ras": 788, "detail": 'nearest: 3DES; policy = "legacy" would accept it',
+        "remedy": "compare both lists", "remedy_client": "update the client", "ladder": LADDER[:1],
+    }  # fmt: skip
+    answers["refusals"] = {"refusals": [refusal]}
+    assert shell("sessions", "--refused") == 0
+    assert "203.0.113.9:500 bob: 788 ike-no-proposal (ike-proposal)" in shell.out
+    assert 'policy = "legacy" would accept it' in shell.out
+    assert "update the client" in shell.out
+    assert shell.json("sessions", "--refused", "--user", "carol") == []
+
+
 def test_status(shell: Shell, answers: dict[str, Any]) -> None:
     answers["status"] = {
         "version": "1",

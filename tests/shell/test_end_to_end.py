@@ -63,6 +63,8 @@ def test_a_client_connects_and_traffic_crosses(
     dial = site.dial(client, *arguments, psk=psk)
     connected = dial.wait_for("connected")
     (session,) = site.control("sessions")
+    assert [passed["number"] for passed in session["ladder"]][:9] == list(range(2, 11))
+    assert all(passed["agreed"] for passed in session["ladder"])
     assert session["user"] == "alice"
     assert session["inner"] == connected["address"]
     assert {key: session[key] for key in expected} == expected

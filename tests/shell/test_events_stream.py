@@ -68,6 +68,34 @@ def test_session_record_takes_over_what_the_stack_knows() -> None:
     assert dict(record.rungs) == {"ike-auth": 0.25, "esp": 0.25, "network": 0.5}
 
 
+def test_ladder_of_a_session_has_wall_clock_and_what_was_agreed() -> None:
+    ladder = session().ladder
+    assert [(p.number, p.rung, p.at, p.agreed) for p in ladder] == [
+        (3, "ike-proposal", T0 + 10.0, "aes256-sha1-ecp384"),
+        (4, "ike-auth", T0 + 10.25, "psk, 192.168.1.2, Windows (MS NT5 9)"),
+        (5, "esp", T0 + 10.5, "aes256-sha1, in UDP"),
+        (10, "network", T0 + 11.0, "10.99.0.1 with 10.99.0.7"),
+    ]
+    assert session().json()["ladder"][1] == {
+        "rung": "ike-auth",
+        "number": 4,
+        "at": "2027-01-15T08:00:10.250Z",
+        "seconds": 0.25,
+        "agreed": "psk, 192.168.1.2, Windows (MS NT5 9)",
+    }
+
+
+def test_refusal_has_both_remedies_and_how_far_it_came() -> None:
+    event = out.Refused(
+        time=T0, remote=REMOTE, rung=Rung.ENCRYPTION, failure=Failure(Slug.ENCRYPTION_REFUSED, "seen"), ladder=session().ladder
+    )
+    body = event.json()
+    assert [p["rung"] for p in body["ladder"]] == ["ike-proposal", "ike-auth", "esp", "network"]
+    assert body["remedy"]
+    assert body["remedy_client"]
+    assert json.loads(json.dumps(body)) == body
+
+
 def test_session_record_as_json() -> None:
     plain = session().json()
     assert json.loads(json.dumps(plain)) == plain

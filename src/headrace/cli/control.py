@@ -62,20 +62,33 @@ def _cell(item: Any) -> str:
 
 
 def sessions(
+    session: Annotated[int | None, typer.Argument(metavar="[ID]", help="Tell this one in full: the ladder it climbed.")] = None,
     socket: SocketOption = None,
     config: MaybeConfigOption = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only this user's.")] = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="Who did not get in of late: where it broke, and the remedy.")
+    ] = False,
     json: JsonOption = False,
 ) -> int:
-    """List who is connected: user, addresses, client, ciphers, traffic."""
+    """List who is connected: user, addresses, client, ciphers, traffic. With an ID: what that session agreed on each rung, and when."""
     from headrace.shell.events import octets
 
     with connect(socket, config) as client:
+        if refused:
+            return _refusals(client.request("refusals"), user, json=json)
         found: list[dict[str, Any]] = _list(client.request("sessions"))
+    if session is not None:
+        found = [s for s in found if s.get("session") == session]
+        if not found:
+            raise CommandError(f"there is no session {session}", "`headrace sessions` lists them", REFUSED)
     if user is not None:
         found = [s for s in found if str(s.get("user", "")).casefold() == user.casefold()]
     if json:
         print_json(found)
+        return 0
+    if session is not None:
+        _print_session(found[0])
         return 0
     if not found:
         print("nobody is connected" if user is None else f"{user} is not connected")
@@ -101,6 +114,61 @@ def sessions(
         ],
         right=(0, 8, 10, 11),
     )
+    return 0
+
+
+def _print_session(found: dict[str, Any]) -> None:
+    """One session in full."""
+    from headrace.shell.events import octets
+
+    shown = {
+        name: value for name, value in found.items() if name not in {"ladder", "rungs"} and not isinstance(value, dict | list)
+    }
+    for name in ("rx_bytes", "tx_bytes"):
+        shown[name] = octets(int(shown.get(name) or 0))
+    facts((name.replace("_", " "), value) for name, value in shown.items())
+    _print_ladder(found.get("ladder", []))
+
+
+def _print_ladder(ladder: list[dict[str, Any]]) -> None:
+    if ladder:
+        print("\nladder:")
+        table(
+            ("", "RUNG", "AT", "SECONDS", "AGREED"),
+            [
+                (
+                    p.get("number"),
+                    p.get("rung"),
+                    str(p.get("at", ""))[11:23],
+                    f"{float(p.get('seconds', 0)):.3f}",
+                    p.get("agreed"),
+                )
+                for p in ladder
+            ],
+            right=(0, 3),
+        )
+
+
+def _refusals(answer: Any, user: str | None, *, json: bool) -> int:
+    found: list[dict[str, Any]] = list(answer.get("refusals", []))
+    if user is not None:
+        found = [r for r in found if str(r.get("user", "")).casefold() == user.casefold()]
+    if json:
+        print_json(found)
+        return 0
+    if not found:
+        print("nobody was refused" if user is None else f"{user} was not refused")
+    for r in found:
+        who = f"{r.get('remote')} {r.get('user') or ''}".strip()
+        print(f"{str(r.get('time', ''))[:19].replace('T', ' ')}  {who}: {r.get('ras')} {r.get('slug')} ({r.get('rung')})")
+        facts(
+            (
+                ("    seen", r.get("detail")),
+                ("    passed", ", ".join(str(p.get("rung")) for p in r.get("ladder", []))),
+                ("    client", r.get("remedy_client")),
+                ("    gateway", r.get("remedy")),
+            )
+        )
     return 0
 
 

@@ -29,6 +29,10 @@ class PeerUp:
     """A NAT stands before the peer."""
     vendor: str
     """What the vendor ids say of the peer, for example ``Windows (MS NT5 9)``; empty if nothing."""
+    began: float = 0.0
+    """When the first message went out or came in."""
+    chosen: float = 0.0
+    """When the transform of phase 1 was agreed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class Initiator(MainMode):
         if auth is None:
             raise Refuse(None, Slug.PSK_NONE, "the credentials for this peer have gone while it answered")
         self._choice, self._auth = choice, auth
+        self.chosen_at = now
         self._take_vendors(chain)
         self.cookie_r = received.header.cookie_r
         self._machine.fire(Event.MESSAGE_2, now)

@@ -138,6 +138,8 @@ class MainMode(ABC):
         self.local = local
         self.remote = remote
         self.started = now
+        self.chosen_at = now
+        """When a transform was agreed."""
         self.feign_local = False
         """Where encapsulation is forced: whether this side plays the one behind a NAT."""
         self.cookie_i = _NO_COOKIE
@@ -375,6 +377,7 @@ class MainMode(ABC):
             vendor=vendor.describe(self._vendors),
             initial_contact=proof.initial_contact,
             started=self.started,
+            chosen=self.chosen_at,
             established=now,
             life=min(own_life, self._chosen.offer.seconds),
             origin=self,

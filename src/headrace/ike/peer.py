@@ -127,6 +127,8 @@ class Peer:
                     nat_local=phase1.nat.local,
                     nat_remote=phase1.nat.remote,
                     vendor=phase1.vendor,
+                    began=phase1.started,
+                    chosen=phase1.chosen,
                 )
             )
         wanted, self._wanted = self._wanted, []

@@ -80,6 +80,8 @@ class Phase1:
     """The peer said, authenticated, that it has no other SA with us."""
     started: float
     """When its first message went out or came in."""
+    chosen: float
+    """When its transform was agreed."""
     established: float
     life: float
     """Seconds, agreed."""

@@ -6,7 +6,7 @@ seconds of the wall clock since 1970, times spent are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from enum import Enum, IntEnum
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from headrace.errors import explain
 from headrace.model import Endpoint, Failure, IPAddress, Rung
+from headrace.stack import agreed
 
 if TYPE_CHECKING:
     from headrace.stack import events as stack
@@ -100,6 +101,33 @@ def _plain(value: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """A rung of the ladder that was passed."""
+
+    rung: str
+    number: int
+    """1 to 11."""
+    at: float
+    """Wall clock, seconds since 1970."""
+    seconds: float
+    """Since the rung before; 0 for the first one known."""
+    agreed: str
+
+    def json(self) -> Json:
+        """Give the JSON form."""
+        spent = {"at": timestamp(self.at), "seconds": round(self.seconds, 3)}
+        return {"rung": self.rung, "number": self.number, **spent, "agreed": self.agreed}
+
+
+def ladder(passed: Iterable[agreed.Passed], wall: float) -> tuple[Passed, ...]:
+    """Take over the rungs that the stack knows as passed. ``wall`` is the wall-clock time at the monotonic time 0."""
+    return tuple(
+        Passed(rung=rung_name(one.rung), number=int(one.rung), at=wall + one.when, seconds=one.seconds, agreed=one.agreed)
+        for one in passed
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRecord:
     """One remote machine, from phase 1 on."""
 
@@ -181,6 +209,8 @@ class SessionRecord:
     since: float = 0.0
     rungs: Mapping[str, float] = field(default_factory=dict)
     """Seconds spent on each rung of the ladder, in its order."""
+    ladder: tuple[Passed, ...] = ()
+    """When each rung was passed, and what was agreed on it."""
     local_tunnel: int = 0
     local_session: int = 0
     remote_tunnel: int = 0
@@ -197,6 +227,7 @@ class SessionRecord:
             **{f.name: _plain(getattr(self, f.name)) for f in fields(self)},
             "since": timestamp(self.since),
             "rungs": {name: round(seconds, 3) for name, seconds in self.rungs.items()},
+            "ladder": [passed.json() for passed in self.ladder],
         }
 
     @classmethod
@@ -242,8 +273,10 @@ class SessionRecord:
             mppe=record.mppe,
             compression=", ".join(filter(None, (record.compression, "vj" if record.vj else ""))),
             mtu=record.mtu,
-            since=wall + max(record.rungs.values(), default=record.peer.since),
+            since=wall
+            + max((when for rung, when in record.rungs.items() if rung is not Rung.TRAFFIC), default=record.peer.since),
             rungs=rung_seconds({**record.peer.rungs, **record.rungs}),
+            ladder=ladder(agreed.ladder_of(record.peer, record), wall),
             local_tunnel=record.local_tunnel,
             local_session=record.local_session,
             remote_tunnel=record.remote_tunnel,
@@ -422,14 +455,18 @@ class Refused(Event):
     failure: Failure
     user: str = ""
     computer: str = ""
+    ladder: tuple[Passed, ...] = ()
+    """The rungs that were passed before."""
 
     def human(self) -> str:
         """Give one line for a person."""
         return refusal_text(self.remote.address, self.rung, self.failure, user=self.user)
 
     def json(self) -> Json:
-        """Give the JSON form, with the remedy."""
-        return {**Event.json(self), "remedy": explain(self.failure.slug).remedy_gateway}
+        """Give the JSON form, with the remedies on both sides and the rungs that were passed."""
+        record = explain(self.failure.slug)
+        remedies = {"remedy": record.remedy_gateway, "remedy_client": record.remedy_client}
+        return {**Event.json(self), **remedies, "ladder": [passed.json() for passed in self.ladder]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import time
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
@@ -41,7 +42,7 @@ from headrace.shell.sockets import Listener, expand_addresses, open_listener
 from headrace.shell.tables import EngineTables
 from headrace.shell.tap import IPX_MTU, Tap
 from headrace.shell.tun import Tun
-from headrace.stack import events
+from headrace.stack import agreed, events
 from headrace.stack.ethernet import BRIDGE, IPX
 from headrace.stack.ids import TunnelIds
 from headrace.stack.ladder import Ip6Config, LadderConfig
@@ -63,6 +64,9 @@ _STATUS_INTERVAL: Final = 30.0
 _MAX_WAITING: Final = 1024
 """Proofs waiting for the store. Beyond that the answer is a refusal: a flood of guesses must not pile up."""
 
+_MAX_REFUSALS: Final = 256
+"""Refusals that are kept for whoever asks later why somebody could not connect."""
+
 log = logging.getLogger("headrace.gateway")
 
 
@@ -80,6 +84,8 @@ class Gateway:
         self._resources = AsyncExitStack()
         self._waiting = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refusals: deque[out.Refused] = deque(maxlen=_MAX_REFUSALS)
+        self._refused_by: Counter[Slug] = Counter()
 
     async def run(self) -> None:
         """Open, serve until told to stop, close. Raises ``HeadraceError`` or ``OSError`` when it cannot start."""
@@ -283,7 +289,7 @@ class Gateway:
                 if self._handler is not None:
                     self._handler.rejected(event.session, event.protocol)
             case events.Refused():
-                self._refused(event.remote, event.failure)
+                self._refused(event.remote, event.failure, agreed.ladder_of(event.peer) if event.peer else ())
             case events.IkeKey():
                 if self._keylog is not None:
                     self._keylog.ike(event.initiator_cookie, event.key)
@@ -301,11 +307,25 @@ class Gateway:
             self._note_usage(session)
             self._publish(out.SessionDown(time=time.time(), session=session, failure=event.failure, by_peer=event.by_peer))
         else:
-            self._refused(record.peer.remote, event.failure, user=record.username, computer=record.computer or record.host_name)
+            passed = agreed.ladder_of(record.peer, record)
+            computer = record.computer or record.host_name
+            self._refused(record.peer.remote, event.failure, passed, user=record.username, computer=computer)
 
-    def _refused(self, remote: Endpoint, failure: Failure, *, user: str = "", computer: str = "") -> None:
-        rung = Rung(explain(failure.slug).rung)
-        self._publish(out.Refused(time=time.time(), remote=remote, rung=rung, failure=failure, user=user, computer=computer))
+    def _refused(
+        self, remote: Endpoint, failure: Failure, passed: tuple[agreed.Passed, ...], *, user: str = "", computer: str = ""
+    ) -> None:
+        event = out.Refused(
+            time=time.time(),
+            remote=remote,
+            rung=Rung(explain(failure.slug).rung),
+            failure=failure,
+            user=user,
+            computer=computer,
+            ladder=out.ladder(passed, self._wall),
+        )
+        self._refusals.append(event)
+        self._refused_by[failure.slug] += 1
+        self._publish(event)
 
     def _publish(self, event: out.Event) -> None:
         self._emit(event)
@@ -409,6 +429,7 @@ class Gateway:
         return {
             "status": self._verb_status,
             "sessions": self._verb_sessions,
+            "refusals": self._verb_refusals,
             "disconnect": self._verb_disconnect,
             "shutdown": self._verb_shutdown,
         }
@@ -428,6 +449,7 @@ class Gateway:
             "pools": self._pools.usage(),
             "packets": counters,
             "control_drops": dict(self._driver.drops),
+            "refused": {str(slug): {"times": n, "ras": explain(slug).ras} for slug, n in self._refused_by.most_common()},
             "warnings": list(self.config.warnings),
         }
 
@@ -449,6 +471,9 @@ class Gateway:
 
     async def _verb_sessions(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"sessions": [self._record(record).json() for record in self._ladder.sessions() if record.up]}
+
+    async def _verb_refusals(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"refusals": [event.json() for event in self._refusals]}
 
     async def _verb_disconnect(self, arguments: dict[str, Any]) -> dict[str, Any]:
         wanted = arguments.get("session"), arguments.get("user"), arguments.get("address")

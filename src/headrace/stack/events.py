@@ -54,6 +54,8 @@ class SessionRecord:
     calling_number: str = ""
     username: str = ""
     auth_method: str = ""
+    lcp: str = ""
+    """What LCP agreed for what we send: ``mru 1400, mschap-v2``."""
     mppe: str = ""
     """``128-bit stateless``, or empty."""
     compression: str = ""

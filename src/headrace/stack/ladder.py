@@ -449,7 +449,7 @@ class Ladder:
             nat_local=event.nat_local,
             nat_remote=event.nat_remote,
             since=now,
-            rungs={Rung.IKE_AUTH: now},
+            rungs={Rung.PATH: event.began, Rung.IKE_PROPOSAL: event.chosen, Rung.IKE_AUTH: now},
         )
         peer = Peer(record, event.peer, L2tpPeer(self.config.l2tp, self._ids, self._rand))
         self._peers[record.handle] = peer
@@ -683,6 +683,7 @@ class Ladder:
         match event:
             case ppp_events.LcpUp():
                 record.rungs[Rung.LCP] = now
+                record.lcp = _lcp_text(event)
                 self._update(session, send_acfc=event.send_acfc, send_pfc=event.send_pfc)
                 self._size(session, event.send_mru)
             case ppp_events.AuthRequest():
@@ -694,10 +695,12 @@ class Ladder:
                 record.username = event.username
                 record.auth_method = event.method.value if event.method is not None else ""
             case ppp_events.EncryptionDecided():
-                record.rungs[Rung.ENCRYPTION] = now
-                if event.required:
+                if event.required:  # passed when MPPE is up
                     self._update(session, mppe_policy=MppePolicy.REQUIRED)
+                else:
+                    record.rungs.setdefault(Rung.ENCRYPTION, now)
             case ppp_events.MppeUp():
+                record.rungs.setdefault(Rung.ENCRYPTION, now)
                 self._tables.set_mppe(record.index, event.receive)
                 self._tables.set_mppe(record.index, event.send)
                 record.mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
@@ -999,12 +1002,26 @@ class Ladder:
                 self._touch("l2tp", peer.record.handle)
             if carried != session.carried:
                 session.carried, session.used = carried, now
+            if all(carried) and session.record.up:
+                session.record.rungs.setdefault(Rung.TRAFFIC, now)
         self._timers.set(("activity", peer.record.handle), now + _ACTIVITY_INTERVAL)
 
 
 def session_node(handle: int) -> bytes:
     """The IPX node number of a session that brings none: of local administration, and never that of the gateway."""
     return b"\x02\x48" + (handle & 0xFFFFFFFF).to_bytes(4, "big")
+
+
+def _lcp_text(event: ppp_events.LcpUp) -> str:
+    """What LCP agreed, for a person."""
+    fields = ("address and control" if event.send_acfc else "", "protocol" if event.send_pfc else "")
+    short = " and ".join(field for field in fields if field)
+    parts = (
+        f"mru {event.send_mru}",
+        event.auth.value if event.auth else "no authentication",
+        f"{short} compressed" if short else "",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 _COMPUTER = re.compile(r"MSRAS-\d+-(.+)")
