@@ -57,4 +57,5 @@ def test_a_refusal_knows_how_far_it_came() -> None:
     world.dial(client)
     assert world.run(60, until=lambda: bool(gateway.of(events.SessionDown)))
     (down,) = gateway.of(events.SessionDown)
+    assert isinstance(down, events.SessionDown)
     assert [one.rung for one in ladder_of(down.session.peer, down.session)] == UP[:7]
