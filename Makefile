@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 SOURCES := pyproject.toml build.py tools/bootstrap.sh $(wildcard csrc/*.[ch] csrc/kernels/*.[ch])
 
-.PHONY: help build demo test lint types asan tsan levels aarch64 interop bench bench-smoke fuzz soak lib docs clean
+.PHONY: help build demo test lint types asan tsan levels aarch64 interop bench bench-smoke fuzz soak lib docs performance clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -58,8 +58,12 @@ fuzz: .venv/.dev ## libFuzzer on the data plane's parsers (FUZZ_SECONDS each, 60
 lib: ## libheadrace.a for C programs, in build/
 	@python3 build.py --static build
 
-docs: .venv/.built ## docs/errors/ out of the table of failures
+docs: .venv/.built ## docs/errors/ and the statuses of docs/library.md out of the tables they come from
 	@$(PY) tools/error_pages.py
+	@$(PY) bench/document.py --statuses
+
+performance: .venv/.dev ## measure everything, beside the peers installed, and write docs/performance.md (ten minutes; root for all of it)
+	@$(PY) bench/document.py
 
 clean: ## everything that was built
 	@rm -rf .venv build dist .cache src/headrace/dataplane/_native*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
