@@ -1,6 +1,6 @@
-"""TCP through a whole tunnel between two network namespaces: the same as ``headrace bench tunnel``. Prints JSON.
+"""Whole tunnels between two network namespaces: the same as ``headrace bench tunnel``. Prints JSON.
 
-python bench/tunnel.py [SECONDS]
+python bench/tunnel.py [--quick]
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import json
 import sys
 
 from headrace.bench.native import BenchError
-from headrace.bench.tunnel import run
+from headrace.bench.tunnel import plan, run
 
 
 def main() -> int:
     """Measure and print."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 9.0
     try:
-        figures = run(seconds, lambda part, text: print(f"{100 * part:3.0f} %  {text}", file=sys.stderr, flush=True))
+        figures = run(
+            plan(quick="--quick" in sys.argv),
+            lambda part, text: print(f"{100 * part:3.0f} %  {text}", file=sys.stderr, flush=True),
+        )
     except BenchError as error:
         print(f"bench/tunnel.py: {error}", file=sys.stderr)
         return 3

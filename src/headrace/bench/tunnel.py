@@ -1,41 +1,40 @@
-"""TCP through a whole tunnel: `headrace serve` and `headrace dial` in two network namespaces, beside the bare cable between them.
+"""Whole tunnels between two network namespaces: TCP, UDP, latency, processor time; ours, the bare cable, forwarders, other VPNs.
 
-Both ends, the sender and the receiver share this machine's processors, so the figure is what all of them do together; the bare cable,
-measured before and after each tunnel in the same run, says what of it the machine takes.
+Both ends, the sender and the receiver share this machine's processors, so a figure is what all of them do together. What matters are
+ratios between rows of one run: the plain forwarders say what a tunnel in user space could reach here if cryptography cost nothing.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
+import platform
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.bench.machine import processor
 from headrace.bench.native import BenchError
+from headrace.bench.stage import GATEWAY, open_stage
+from headrace.bench.tunnel_peers import RIVALS, VETH, versions
 from headrace.dataplane import cpu_level
-from headrace.shell.netns import Namespace, NamespaceError, become_root_in_user_namespace, namespaces, veth
+from headrace.shell.netns import NamespaceError, become_root_in_user_namespace
 from headrace.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-GATEWAY: Final = "192.0.2.1"
-CLIENT: Final = "192.0.2.2"
+    from headrace.bench.stage import Stage, Transfer
+
 INNER: Final = "10.99.0.1"
+SIZE: Final = 1400
+"""IP packets of the UDP runs, octets."""
 _USER: Final = "bench"
 _PASSWORD: Final = "a password for nobody but the benchmark"  # noqa: S105 (of an account that lives as long as the run)
-_PORT: Final = 5201
-_START: Final = 30.0
 
 CONFIG: Final = f"""\
 [gateway]
@@ -49,7 +48,7 @@ insecure_lab_mode = true
 psk_file = "psk"
 
 [esp]
-proposals = ["aes256gcm16", "aes128-sha1"]
+proposals = ["aes256gcm16", "aes128gcm16", "aes128-sha1"]
 
 [ppp]
 encryption = "optional"
@@ -68,11 +67,11 @@ key_file = "accounts.key"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way of protecting the tunnel."""
+    """One way of protecting our tunnel."""
 
     esp: str
-    udp: bool
-    mppe: bool
+    udp: bool = True
+    mppe: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -81,211 +80,281 @@ class Variant:
         return ["--esp-proposal", self.esp, "--encryption", "required-128" if self.mppe else "off", *encapsulation]
 
     @property
-    def label(self) -> str:
-        """For a person."""
-        return f"{self.esp}, {'UDP 4500' if self.udp else 'raw ESP'}{', MPPE-128' if self.mppe else ''}"
+    def transform(self) -> str:
+        """As rows name it."""
+        return f"{self.esp}{'' if self.udp else ', raw'}{', mppe128' if self.mppe else ''}"
 
 
-VARIANTS: Final = tuple(
-    Variant(esp, udp, mppe)
-    for mppe in (False, True)
-    for esp, udp in (("aes256gcm16", True), ("aes128-sha1", True), ("aes128-sha1", False))
+GCM: Final = Variant("aes128gcm16")
+CBC: Final = Variant("aes128-sha1")
+RAW: Final = Variant("aes128gcm16", udp=False)
+MPPE: Final = Variant("aes128-sha1", mppe=True)
+VARIANTS: Final = (
+    GCM,
+    CBC,
+    RAW,
+    MPPE,
+    Variant("aes256gcm16"),
+    Variant("aes128-sha1", udp=False),
+    Variant("aes128gcm16", mppe=True),
 )
+QUICK: Final = (GCM, CBC, RAW, MPPE)
 
 
-def run(seconds: float, progress: Callable[[float, str], None], *, variants: tuple[Variant, ...] = VARIANTS) -> dict[str, Any]:
-    """Measure; ``seconds`` for each transfer. Raises ``BenchError`` where the system does not allow it or a step fails."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured."""
+
+    seconds: float
+    """Of each transfer over TCP."""
+    rounds: int
+    udp_steps: int
+    udp_all: bool
+    """UDP through everything; else only through the VPNs, and the first transform of ours."""
+    pings: int
+    variants: tuple[Variant, ...]
+    peers: bool = True
+    only: str | None = None
+    """One transform, or one implementation."""
+
+
+def plan(*, quick: bool, peers: bool = True, only: str | None = None) -> Plan:
+    """The usual one, or one that takes less than a minute and a half."""
+    if quick:
+        return Plan(1.0, 2, 3, False, 60, QUICK, peers, only)
+    return Plan(3.0, 3, 7, True, 200, VARIANTS, peers, only)
+
+
+def run(wanted: Plan, progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """Measure. Raises ``BenchError`` where the system does not allow it or a step of ours fails; a peer that fails is reported."""
     try:
         if os.geteuid() != 0:
             become_root_in_user_namespace()
         with ExitStack() as stack:
-            return _Run(seconds, progress, stack).run(variants)
+            return _Run(wanted, progress, open_stage(stack)).run()
     except NamespaceError as error:
         raise BenchError(str(error)) from error
 
 
-class _Run:
-    def __init__(self, seconds: float, progress: Callable[[float, str], None], stack: ExitStack) -> None:
-        self._seconds = seconds
-        self._progress = progress
-        self._stack = stack
-        self._directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-bench-")))
-        self._directory.chmod(0o700)
-        self._gateway, self._client = stack.enter_context(namespaces("gateway", "client"))
-        veth(self._gateway, "wan", self._client, "wan")
-        self._gateway.address("wan", GATEWAY, 24)
-        self._client.address("wan", CLIENT, 24)
+@dataclass(frozen=True, slots=True)
+class _Case:
+    implementation: str
+    transform: str
+    up: Callable[[], AbstractContextManager[tuple[str, dict[str, Any]]]]
+    ours: bool
 
-    def run(self, variants: tuple[Variant, ...]) -> dict[str, Any]:
-        self._progress(0.0, "starting a gateway")
-        self._serve()
-        rows: list[dict[str, Any]] = []
-        for number, variant in enumerate(variants):
-            self._progress(number / len(variants), variant.label)
-            rows.append(self._measure(variant))
+
+class _Run:
+    def __init__(self, wanted: Plan, progress: Callable[[float, str], None], stage: Stage) -> None:
+        self._plan = wanted
+        self._progress = progress
+        self._stage = stage
+        self._rows: list[dict[str, Any]] = []
+        self._missing: dict[str, str] = {}
+        self._serving = False  # not before it is our turn: a peer may want the ports of IKE
+
+    def run(self) -> dict[str, Any]:
+        cases = [case for case in self._cases() if self._chosen(case)]
+        if not cases:
+            raise BenchError(f"{self._plan.only!r} is no transform and no implementation of this benchmark")
+        for number, case in enumerate(cases):
+            self._progress(number / len(cases), f"{case.implementation} {case.transform}")
+            try:
+                self._measure(case)
+            except BenchError as error:
+                if case.ours:
+                    raise
+                self._missing[f"{case.implementation} {case.transform}"] = str(error)
         self._progress(1.0, "done")
         machine = {
             "processor": processor(),
             "processors": len(os.sched_getaffinity(0)),
+            "system": f"{platform.system()} {platform.release()}",
             "load": round(os.getloadavg()[0], 2),
             "headrace": __version__,
             "level": cpu_level(),
-            "tool": "iperf3" if _iperf3() else "headrace.demo.traffic",
+            "peers": versions(),
+            "missing": self._missing,
         }
-        return {"machine": machine, "rows": rows}
+        return {"machine": machine, "rows": self._rows, "bars": bars(self._rows)}
+
+    def _chosen(self, case: _Case) -> bool:
+        only = self._plan.only
+        return only is None or only in {case.implementation, case.transform} or case.implementation == VETH.implementation
+
+    def _cases(self) -> Iterator[_Case]:
+        for rival in RIVALS:
+            if not self._plan.peers and rival.package:
+                continue
+            if not rival.there():
+                self._missing[rival.implementation] = f"not installed (apt-get install {rival.package})"
+                continue
+            yield _Case(rival.implementation, rival.transform, self._rival(rival.up), ours=False)
+        for variant in self._plan.variants:
+            yield _Case("headrace", variant.transform, self._dialler(variant), ours=True)
+
+    def _rival(
+        self, up: Callable[[Stage], AbstractContextManager[str]]
+    ) -> Callable[[], AbstractContextManager[tuple[str, dict[str, Any]]]]:
+        @contextmanager
+        def opened() -> Iterator[tuple[str, dict[str, Any]]]:
+            try:
+                with up(self._stage) as address:
+                    yield address, {}
+            except (OSError, subprocess.SubprocessError) as error:
+                raise BenchError(str(error)) from error
+
+        return opened
+
+    # --- ours -----------------------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
+        directory = self._stage.directory
         for name, text in (
             ("gateway.toml", CONFIG),
             ("psk", "a key for the benchmark, twenty octets and more"),
             ("password", _PASSWORD),
         ):
-            path = self._directory / name
+            path = directory / name
             path.touch(mode=0o600)
             path.write_text(text, "utf-8")
         made = subprocess.run(
             [*_headrace(), "account", "add", _USER, "--password-file", "password", "--config", "gateway.toml"],
-            cwd=self._directory,
+            cwd=directory,
             capture_output=True,
             text=True,
             check=False,
         )
         if made.returncode:
             raise BenchError(f"headrace account add: {made.stderr.strip()}")
-        log = self._directory / "gateway.log"
-        with log.open("wb") as out:
-            process = self._gateway.popen(
-                [*_headrace(), "serve", "--config", "gateway.toml"], cwd=self._directory, stdout=out, stderr=out
-            )
-        self._stack.callback(_end, process)
-        _wait("headrace serve", lambda: b"started headrace" in log.read_bytes(), process, log)
+        command = [*_headrace(), "serve", "--config", "gateway.toml"]
+        gateway = self._stage.start("headrace-serve", self._stage.far, command, lambda said: "started headrace" in said)
+        self._stage.stack.enter_context(gateway)
+        self._serving = True
 
-    @contextmanager
-    def _dialled(self, variant: Variant) -> Iterator[dict[str, Any]]:
-        lines, complaints = self._directory / "dial.jsonl", self._directory / "dial.err"
-        command = [*_headrace(), "dial", GATEWAY, "--user", _USER, "--password-file", "password", "--psk-file", "psk", "--json"]
-        with lines.open("wb") as out, complaints.open("wb") as err:
-            process = self._client.popen([*command, *variant.options], cwd=self._directory, stdout=out, stderr=err)
-        try:
-            _wait("headrace dial", lambda: b'"connected"' in lines.read_bytes(), process, complaints)
-            told = [json.loads(line) for line in lines.read_text("utf-8").splitlines()]
-            yield next(item for item in told if item["event"] == "connected")
-        finally:
-            _end(process)
+    def _dialler(self, variant: Variant) -> Callable[[], AbstractContextManager[tuple[str, dict[str, Any]]]]:
+        @contextmanager
+        def dialled() -> Iterator[tuple[str, dict[str, Any]]]:
+            if not self._serving:
+                self._serve()
+            command = [
+                *_headrace(),
+                "dial",
+                GATEWAY,
+                "--user",
+                _USER,
+                "--password-file",
+                "password",
+                "--psk-file",
+                "psk",
+                "--json",
+            ]
+            with self._stage.start(
+                "headrace-dial", self._stage.near, [*command, *variant.options], lambda said: '"connected"' in said
+            ) as client:
+                lines = client.log.read_text("utf-8").splitlines()
+                told = [json.loads(line) for line in lines if line.startswith("{")]
+                connected = next(item for item in told if item["event"] == "connected")
+                yield INNER, {"mtu": connected["session"]["mtu"], "connected_after_s": connected["after"]}
 
-    def _measure(self, variant: Variant) -> dict[str, Any]:
-        with self._dialled(variant) as connected:
-            bare = [self._transfer(GATEWAY, min(2.0, self._seconds))]
-            tunnel = [self._transfer(INNER, self._seconds / 3) for _ in range(3)]
-            bare.append(self._transfer(GATEWAY, min(2.0, self._seconds)))
-        session = connected["session"]
-        through, cable = statistics.median(tunnel), statistics.median(bare)
-        return {
-            "suite": "tunnel",
-            "transform": variant.esp,
-            "encapsulation": "udp4500" if variant.udp else "esp",
-            "mppe": session["mppe"] or None,
-            "mtu": session["mtu"],
-            "gbit_per_s": round(through, 4),
-            "min": round(min(tunnel), 4),
-            "max": round(max(tunnel), 4),
-            "bare_gbit_per_s": round(cable, 4),
-            "ratio": round(through / cable, 4),
-            "connected_after_s": connected["after"],
+        return dialled
+
+    # --- figures --------------------------------------------------------------------------------------------------------------
+
+    def _measure(self, case: _Case) -> None:
+        wanted, stage = self._plan, self._stage
+        with case.up() as (address, more):
+            tcp = [stage.transfer(address, wanted.seconds) for _ in range(wanted.rounds)]
+            idle = stage.latency(address, wanted.pings)
+            with stage.load(address, 0.5 + wanted.pings * 0.005 + 1):
+                busy = stage.latency(address, wanted.pings)
+            udp = [stage.udp(address, SIZE, steps=wanted.udp_steps)] if self._sends_udp(case) else []
+        latency = {
+            "idle_us": round(idle.median, 1),
+            "idle_min_us": round(idle.least, 1),
+            "idle_p99_us": round(idle.worst, 1),
+            "loaded_us": round(busy.median, 1),
+            "loaded_p99_us": round(busy.worst, 1),
         }
+        self._row(case, "tcp", tcp, more | latency)
+        if udp:
+            self._row(case, "udp", udp, {"loss": round(udp[0].loss, 6)})
 
-    def _transfer(self, address: str, seconds: float) -> float:
-        """Gigabits a second of TCP from the client to the gateway."""
-        try:
-            measured = _iperf(self._gateway, self._client, address, seconds) if _iperf3() else self._own(address, seconds)
-        except (subprocess.SubprocessError, ValueError, KeyError, OSError) as error:
-            raise BenchError(f"the transfer to {address} did not work: {error}") from error
-        return measured / 1e9
+    def _sends_udp(self, case: _Case) -> bool:
+        return self._plan.udp_all or case.implementation in _PEERS or case.transform == GCM.transform
 
-    def _own(self, address: str, seconds: float) -> float:
-        command = [sys.executable, "-m", "headrace.demo.traffic"]
-        with self._gateway.popen([*command, "sink", address, str(_PORT)], stdout=subprocess.PIPE, text=True) as sink:
-            assert sink.stdout is not None
-            try:
-                sink.stdout.readline()
-                self._client.run([*command, "source", address, str(_PORT), str(seconds)], timeout=seconds + 20)
-                said = json.loads(sink.stdout.readline())
-            finally:
-                _end(sink)
-        return float(said["bytes"]) * 8 / float(said["seconds"])
-
-
-def _iperf3() -> bool:
-    return shutil.which("iperf3") is not None
-
-
-def _iperf(server: Namespace, client: Namespace, address: str, seconds: float) -> float:
-    command = ["iperf3", "--server", "--one-off", "--bind", address, "--port", str(_PORT)]
-    with server.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sink:
-        try:
-            for attempt in range(40):  # it says nowhere that it listens
-                time.sleep(0.05)
-                done = client.run(
-                    ["iperf3", "--client", address, "--port", str(_PORT), "--time", f"{max(1, round(seconds))}", "--json"],
-                    timeout=seconds + 30,
-                    check=False,
-                )
-                said = json.loads(done.stdout)
-                if "end" in said and "sum_received" in said["end"]:
-                    return float(said["end"]["sum_received"]["bits_per_second"])
-                if attempt == 39 or "refused" not in said.get("error", ""):
-                    raise BenchError(f"iperf3: {said.get('error', done.stderr.strip())}")
-        finally:
-            _end(sink)
-    raise BenchError("iperf3 did not come up")
+    def _row(self, case: _Case, direction: str, runs: list[Transfer], more: dict[str, Any]) -> None:
+        rates = [run.gbit for run in runs]
+        cpu = statistics.median(run.cpu for run in runs)
+        self._rows.append(
+            {
+                "suite": "tunnel",
+                "transform": case.transform,
+                "direction": direction,
+                "size": SIZE if direction == "udp" else "stream",
+                "batch": 1,
+                "implementation": case.implementation,
+                "gbit_per_s": round(statistics.median(rates), 4),
+                "min": round(min(rates), 4),
+                "max": round(max(rates), 4),
+                "gbit_per_cpu_s": round(1 / cpu, 4) if cpu else 0.0,
+                **more,
+            }
+        )
 
 
 def _headrace() -> list[str]:
     return [sys.executable, "-m", "headrace"]
 
 
-def _wait(what: str, ready: Callable[[], bool], process: subprocess.Popen[Any], log: Path) -> None:
-    deadline = time.monotonic() + _START
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError(f"{what} is not ready: {log.read_text('utf-8').strip()}")
+# --- what is aimed at --------------------------------------------------------------------------------------------------------------
+
+_PEERS: Final = ("openvpn", "wireguard-go", "strongswan-libipsec")
 
 
-def _end(process: subprocess.Popen[Any]) -> None:
-    """Ask, then insist."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(8)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-COLUMNS: Final = ("ESP", "in", "MPPE", "Gbit/s", "min", "max", "bare cable", "of it", "MTU")
-RIGHT: Final = (3, 4, 5, 6, 7, 8)
-
-
-def table(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Cells for the columns above."""
-    return [
+def _find(
+    rows: list[dict[str, Any]], implementation: str, direction: str, transform: str | None = None
+) -> dict[str, Any] | None:
+    return next(
         (
-            row["transform"],
-            "UDP 4500" if row["encapsulation"] == "udp4500" else "IP 50",
-            row["mppe"] or "none",
-            *(f"{row[name]:.2f}" for name in ("gbit_per_s", "min", "max", "bare_gbit_per_s")),
-            f"{100 * row['ratio']:.0f} %",
-            str(row["mtu"]),
+            row
+            for row in rows
+            if row["implementation"] == implementation
+            and row["direction"] == direction
+            and (transform is None or row["transform"] == transform)
+        ),
+        None,
+    )
+
+
+def _ratio(what: str, ours: dict[str, Any] | None, theirs: dict[str, Any] | None, bar: float) -> dict[str, Any] | None:
+    if ours is None or theirs is None or not theirs["gbit_per_s"]:
+        return None
+    value = ours["gbit_per_s"] / theirs["gbit_per_s"]
+    return {"what": what, "value": round(value, 4), "bar": bar, "met": value >= bar}
+
+
+def bars(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ratios between rows of one run that are aimed at, as far as both rows are there."""
+    gso = _find(rows, "forwarder-gso", "tcp")
+    mmsg = _find(rows, "forwarder", "tcp", "none, recvmmsg")
+    swan = {name: _find(rows, "strongswan-libipsec", "tcp", name) for name in ("aes128gcm16", "aes128-sha1")}
+    ours = {variant: _find(rows, "headrace", "tcp", variant.transform) for variant in VARIANTS}
+    peers = [row for row in rows if row["implementation"] in _PEERS and row["direction"] == "udp"]
+    best = max(peers, key=lambda row: float(row["gbit_per_s"]), default=None)
+    found = [
+        _ratio("TCP aes128gcm16 in UDP : forwarder-gso", ours[GCM], gso, 0.6),
+        _ratio("TCP aes128gcm16 in UDP : strongswan-libipsec", ours[GCM], swan["aes128gcm16"], 5),
+        _ratio("TCP aes128-sha1 in UDP : forwarder-gso", ours[CBC], gso, 0.5),
+        _ratio("TCP aes128-sha1 in UDP : strongswan-libipsec", ours[CBC], swan["aes128-sha1"], 6),
+        _ratio("TCP aes128-sha1 + MPPE-128 : forwarder-gso", ours[MPPE], gso, 0.3),
+        _ratio("TCP aes128gcm16 raw ESP : forwarder, recvmmsg", ours[RAW], mmsg, 1.2),
+        _ratio(f"UDP {SIZE} octets : {best['implementation'] if best else ''}", _find(rows, "headrace", "udp"), best, 2),
+    ]
+    cable, through = _find(rows, "veth", "tcp"), ours[GCM]
+    if cable is not None and through is not None:
+        added = (through["idle_us"] - cable["idle_us"]) / 2
+        found.append(
+            {"what": "idle latency added each way, microseconds", "value": round(added, 1), "bar": 60, "met": added < 60}
         )
-        for row in figures["rows"]
-    ]
-
-
-def heading(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a person wants to know about the machine."""
-    machine = figures["machine"]
-    return [
-        ("processor", f"{machine['processor']}, {machine['processors']} of them, load {machine['load']}"),
-        ("headrace", f"{machine['headrace']}, level {machine['level']}"),
-        ("tool", f"{machine['tool']}, one TCP connection from client to gateway"),
-    ]
+    return [item for item in found if item is not None]
