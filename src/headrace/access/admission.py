@@ -42,6 +42,10 @@ class Admission:
         """Who came in, by owner, oldest first: what counts against the limit of sessions at once."""
         self._lock = threading.Lock()
 
+    def change(self, *, encryption: Encryption) -> None:
+        """Go on with another policy of the gateway."""
+        self._encryption = encryption
+
     def grants(self, user: User) -> Effective:
         """What counts for a user here. Raises ``ValueError`` for settings that cannot have been made here."""
         return effective(user, gateway=self._gateway, encryption=self._encryption)

@@ -92,6 +92,23 @@ class Authenticator:
         # Nobody's password: the work for a name that does not exist.
         self._nobody = Secrets(system.token_bytes(16), hash_password(system.token_hex(16)), system.token_bytes(16))
 
+    def change(
+        self,
+        *,
+        policy: LockoutPolicy,
+        encryption: Encryption,
+        mschap_mppe: bool,
+        certificate_kinds: Sequence[NameKind],
+        realms: Collection[str],
+    ) -> None:
+        """Go on by other rules; who has come in and who is locked out stays known."""
+        with self._lock:
+            self._throttle.change(policy)
+            self.admission.change(encryption=encryption)
+            self._mschap_mppe = mschap_mppe
+            self._kinds = certificate_kinds
+            self._realms = frozenset(map(name_key, realms))
+
     def check(self, request: AuthRequest, address: IPAddress, owner: str = "") -> AuthAccept | AuthReject | AuthOffer:
         """Judge one proof that came from ``address``; of an EAP identity, say which methods its owner may use.
 

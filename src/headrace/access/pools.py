@@ -294,6 +294,18 @@ class Pools:
         return {name: (pool.used, pool.size) for name, pool in self._pools.items()}
 
     def networks(self) -> tuple[IPv4Network, ...]:
-        """The networks, as few as possible, that make up all pools: what to route to the clients."""
-        ranges = (r for pool in self._pools.values() for r in pool.ranges)
-        return tuple(collapse_addresses(net for r in ranges for net in summarize_address_range(r.first, r.last)))
+        """The networks that make up all pools: what to route to the clients."""
+        return networks_of(self._pools.values())
+
+    def change(self, specs: Iterable[PoolSpec]) -> None:
+        """Go on with other pools. Whoever has an address keeps it, also one that is in no pool any more."""
+        self._pools = {spec.name: Pool(spec) for spec in specs}
+        self.default = next(iter(self._pools), "")
+        for number in (*self._reserved, *self._users):
+            self._claim(number)
+
+
+def networks_of(pools: Iterable[PoolSpec | Pool]) -> tuple[IPv4Network, ...]:
+    """The networks, as few as possible, that make up pools."""
+    ranges = (r for pool in pools for r in pool.ranges)
+    return tuple(collapse_addresses(net for r in ranges for net in summarize_address_range(r.first, r.last)))

@@ -60,6 +60,9 @@ class _Counts:
         self.capacity = capacity
         self.rows: OrderedDict[tuple[str, ...], _Count] = OrderedDict()
 
+    def change(self, limit: int, policy: LockoutPolicy) -> None:
+        self.limit, self.policy = limit, policy
+
     def current(self, key: tuple[str, ...], now: float) -> _Count | None:
         row = self.rows.get(key)
         if row is not None and now >= row.locked_until and now - row.begin >= self.policy.failure_window:
@@ -92,6 +95,11 @@ class Throttle:
         self._names = _Counts(policy.max_failures_total, policy, capacity)
         self._good: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._capacity = capacity
+
+    def change(self, policy: LockoutPolicy) -> None:
+        """Go on by another policy, with what was counted."""
+        self._pairs.change(policy.max_failures, policy)
+        self._names.change(policy.max_failures_total, policy)
 
     def locked(self, name: str, address: IPAddress, now: float) -> float:
         """Seconds for which this name from this address is not looked at; 0 if it is."""

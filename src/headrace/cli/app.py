@@ -48,6 +48,7 @@ app.command("check", short_help="Validate a configuration; say which clients can
 app.command("status", short_help="How a running gateway is.")(control.status)
 app.command("sessions", short_help="Who is connected.")(control.sessions)
 app.command("disconnect", short_help="End sessions.")(control.disconnect)
+app.command("reload", short_help="Read the configuration anew, losing no session.")(control.reload)
 app.command("events", short_help="Follow what happens in a running gateway.")(control.events)
 app.add_typer(account.app, name="account", short_help="Local accounts and groups.")
 app.add_typer(pki.app, name="pki", short_help="A small CA for computer certificates.")

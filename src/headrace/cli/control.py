@@ -53,6 +53,19 @@ def status(socket: SocketOption = None, config: MaybeConfigOption = None, json: 
     return 0
 
 
+def reload(socket: SocketOption = None, config: MaybeConfigOption = None, json: JsonOption = False) -> int:
+    """Have the gateway read its configuration anew. Sessions that are up stay; with a mistake in the file nothing changes (exit 1)."""
+    with connect(socket, config) as client:
+        found: dict[str, Any] = client.request("reload")
+    if json:
+        print_json(found)
+        return 0
+    print("reloaded")
+    if found["at_next_start"]:
+        print(f"from the gateway's next start on: {', '.join(found['at_next_start'])}")
+    return 0
+
+
 def _cell(item: Any) -> str:
     if isinstance(item, dict):
         return ", ".join(f"{value} {name}" for name, value in item.items())

@@ -346,6 +346,20 @@ class Started(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded(Event):
+    """The gateway goes on with a changed configuration."""
+
+    kind: ClassVar[str] = "reloaded"
+
+    waiting: tuple[str, ...] = ()
+    """Keys that have changed and count from the next start on."""
+
+    def human(self) -> str:
+        """Give one line for a person."""
+        return "reloaded" + (f"; from the next start on: {', '.join(self.waiting)}" if self.waiting else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping(Event):
     """The gateway closes its sessions and ends."""
 

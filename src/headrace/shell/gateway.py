@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headrace import __version__
 from headrace.access.authenticate import Authenticator
-from headrace.access.pools import PoolEmpty, Pools
+from headrace.access.pools import PoolEmpty, Pools, networks_of
 from headrace.access.pools6 import Prefixes
 from headrace.access.store import AccountStore
 from headrace.dataplane import cpu_level
@@ -33,11 +33,13 @@ from headrace.ppp.config import AuthAccept, AuthReject
 from headrace.shell import build, logs
 from headrace.shell import events as out
 from headrace.shell.certcheck import advise
+from headrace.shell.config import load_config
 from headrace.shell.control import ControlServer
 from headrace.shell.driver import Driver
 from headrace.shell.keylog import KeyLog
 from headrace.shell.metrics import Metrics, MetricsServer, Snapshot
-from headrace.shell.notify import notify, watchdog_interval
+from headrace.shell.notify import notify, reloading, watchdog_interval
+from headrace.shell.reload import merge
 from headrace.shell.sockets import Listener, expand_addresses, open_listener
 from headrace.shell.tables import EngineTables
 from headrace.shell.tap import IPX_MTU, Tap
@@ -73,9 +75,17 @@ log = logging.getLogger("headrace.gateway")
 class Gateway:
     """A running gateway. ``run`` is its whole life; an embedding program may drive the parts itself."""
 
-    def __init__(self, config: GatewayConfig, emit: Callable[[out.Event], None], handler: PppHandler | None = None) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        emit: Callable[[out.Event], None],
+        handler: PppHandler | None = None,
+        reloaded: Callable[[GatewayConfig], None] | None = None,
+    ) -> None:
+        """``emit`` gets every event, ``handler`` the packets of protocols of its own, ``reloaded`` the configuration that has changed."""
         self.config = config
         self._handler = handler
+        self._reloaded = reloaded
         self._emit = emit
         self._stop = asyncio.Event()
         self._stop_reason = "asked to stop"
@@ -149,6 +159,44 @@ class Gateway:
         self._driver.flush()
         return sent
 
+    async def reload(self) -> tuple[str, ...]:
+        """Read the configuration anew and go on with it. Keys that have changed and count only from the next start on.
+
+        New connections are judged by it at once; sessions that are up stay as they are. Raises ``HeadraceError`` when the file, or
+        anything that it names, does not hold up: then nothing has changed.
+        """
+        if self.config.path is None:
+            raise LocalError("this gateway was not started from a file")
+        reloading()
+        try:
+            read = await asyncio.to_thread(load_config, self.config.path)
+            config, waiting = merge(self.config, read)
+            ike, ladder = build.gateway_ike(config), self._ladder_config(config)
+            await asyncio.to_thread(self._tun.configure, networks=networks_of(config.network.pools))
+        finally:
+            notify(READY=1, STATUS=self._status_line())
+        self._pools.change(config.network.pools)
+        self._authenticator.change(**self._rules(config))
+        self._ike.config, self._ladder.config = ike, ladder
+        self.config = config
+        if self._reloaded is not None:
+            self._reloaded(config)
+        self._publish(out.Reloaded(time=time.time(), waiting=waiting))
+        for warning in config.warnings:
+            log.warning("%s", warning)
+        return waiting
+
+    def reload_soon(self) -> None:
+        """Reload from a signal handler; what is wrong is logged."""
+        self._start_task(self._reload_or_complain())
+
+    async def _reload_or_complain(self) -> None:
+        try:
+            await self.reload()
+        except (HeadraceError, OSError) as error:
+            for line in str(error).splitlines():
+                log.error("not reloaded: %s", line)  # noqa: TRY400 (the message says it all)
+
     # --- opening and closing ------------------------------------------------------------------------------------------------
 
     async def _open(self) -> None:
@@ -156,15 +204,7 @@ class Gateway:
         section = config.gateway
         ike_config = build.gateway_ike(config)
         self._store = self._resources.enter_context(AccountStore(config.accounts.database, config.accounts.key_file))
-        self._authenticator = Authenticator(
-            self._store,
-            config.accounts,
-            gateway=section.name,
-            encryption=config.ppp.encryption,
-            mschap_mppe=config.ppp.mschap_mppe,
-            certificate_kinds=config.eap.identity,
-            realms=config.eap.realms,
-        )
+        self._authenticator = Authenticator(self._store, gateway=section.name, **self._rules(config))
         self._pools = Pools(config.network.pools, reserved={config.network.address}, static=self._store.static_addresses)
         self._prefixes = Prefixes(config.network.ipv6_prefixes, delegated_length=config.network.ipv6_delegate)
         self._keylog = None
@@ -223,20 +263,7 @@ class Gateway:
         self._ladder = Lns(
             self._ike,
             tables,
-            LadderConfig(
-                l2tp=build.gateway_l2tp(config),
-                link=replace(
-                    build.gateway_link(config), foreign=frozenset(self._handler.protocols if self._handler is not None else ())
-                ),
-                max_sessions=config.limits.max_sessions,
-                allow_clear=section.allow_clear_l2tp,
-                keylog=self._keylog is not None,
-                mss_clamp=config.network.mss_clamp,
-                ethernet=build.gateway_ethernet(config),
-                idle_timeout=config.ppp.idle_timeout,
-                session_timeout=config.ppp.session_timeout,
-                ip6=Ip6Config(build.duid(), network.ipv6_dns, network.ipv6_delegate) if network.ipv6_prefixes else None,
-            ),
+            self._ladder_config(config),
             ids.allocator(),
             secrets.token_bytes,
         )
@@ -248,6 +275,34 @@ class Gateway:
         if config.metrics.listen is not None:
             self._resources.enter_context(MetricsServer(self._metrics, config.metrics.listen))
         self._engine.start()
+
+    @staticmethod
+    def _rules(config: GatewayConfig) -> dict[str, Any]:
+        """What the authenticator goes by and a reload may change."""
+        return {
+            "policy": config.accounts,
+            "encryption": config.ppp.encryption,
+            "mschap_mppe": config.ppp.mschap_mppe,
+            "certificate_kinds": config.eap.identity,
+            "realms": config.eap.realms,
+        }
+
+    def _ladder_config(self, config: GatewayConfig) -> LadderConfig:
+        section, network = config.gateway, config.network
+        return LadderConfig(
+            l2tp=build.gateway_l2tp(config),
+            link=replace(
+                build.gateway_link(config), foreign=frozenset(self._handler.protocols if self._handler is not None else ())
+            ),
+            max_sessions=config.limits.max_sessions,
+            allow_clear=section.allow_clear_l2tp,
+            keylog=self._keylog is not None,
+            mss_clamp=config.network.mss_clamp,
+            ethernet=build.gateway_ethernet(config),
+            idle_timeout=config.ppp.idle_timeout,
+            session_timeout=config.ppp.session_timeout,
+            ip6=Ip6Config(build.duid(), network.ipv6_dns, network.ipv6_delegate) if network.ipv6_prefixes else None,
+        )
 
     async def _close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -431,6 +486,7 @@ class Gateway:
             "sessions": self._verb_sessions,
             "refusals": self._verb_refusals,
             "disconnect": self._verb_disconnect,
+            "reload": self._verb_reload,
             "shutdown": self._verb_shutdown,
         }
 
@@ -490,6 +546,9 @@ class Gateway:
         self._driver.flush()
         return {"disconnected": count}
 
+    async def _verb_reload(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"reloaded": True, "at_next_start": list(await self.reload())}
+
     async def _verb_shutdown(self, _: dict[str, Any]) -> dict[str, Any]:
         asyncio.get_running_loop().call_soon(self.stop, "asked by the control socket")
         return {"stopping": True}
@@ -510,10 +569,11 @@ def run(config: GatewayConfig) -> int:
     return asyncio.run(_serve(config, emit))
 
 
-async def _serve(config: GatewayConfig, emit: Callable[[out.Event], None]) -> int:
+async def _serve(config: GatewayConfig, emit: logs.EventLog) -> int:
     loop = asyncio.get_running_loop()
-    gateway = Gateway(config, emit)
+    gateway = Gateway(config, emit, reloaded=lambda changed: emit.change(changed.log))
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, gateway.stop, f"got {number.name}")
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload_soon)
     await gateway.run()
     return EXIT_OK

@@ -78,6 +78,12 @@ class EventLog:
         self._clock = clock
         self._colour = not as_json and (stream.isatty() and "NO_COLOR" not in os.environ if colour is None else colour)
 
+    def change(self, section: LogSection) -> None:
+        """Go on with another level and rate."""
+        self._level = _LEVELS[section.level.value]
+        self._limit.rate = section.rate
+        logging.getLogger("headrace").setLevel(self._level)
+
     def __call__(self, event: Event) -> None:
         """Write one event."""
         reason = _reason(event)
