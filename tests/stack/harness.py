@@ -156,6 +156,8 @@ class Side:
     addresses: set[str]
     events: list[StackEvent] = field(default_factory=list)
     judge: Callable[[AuthRequest], AuthAccept | AuthReject] | None = None
+    taps: list[tuple[str, bytes]] = field(default_factory=list)
+    """Ethernet frames that it sent, with the name of the TAP."""
 
     def of(self, kind: type[StackEvent]) -> list[StackEvent]:
         return [e for e in self.events if isinstance(e, kind)]
@@ -270,6 +272,9 @@ class World:
                 return
             case events.ReleasePeer():
                 tables.remove_peer(packet.peer)
+                return
+            case events.TapFrame():
+                sender.taps.append((packet.tap, packet.data))
                 return
             case events.L2tpPacket():
                 peer = packet.peer

@@ -91,6 +91,18 @@ class IpxConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MultilinkConfig:
+    """Multilink on one link."""
+
+    discriminator: bytes
+    """Our endpoint discriminator, class and address (RFC 1990 section 5.1.3): the same on all links of this machine."""
+    mrru: int = 1500
+    """The largest frame that we put together, octets."""
+    short: bool = False
+    """Ask for 12-bit sequence numbers."""
+
+
+@dataclass(frozen=True, slots=True)
 class LinkConfig:
     """One link, either role."""
 
@@ -149,6 +161,8 @@ class LinkConfig:
     """IPXCP; ``None`` is none."""
     bridge: BridgeConfig | None = None
     """BCP; ``None`` is none."""
+    multilink: MultilinkConfig | None = None
+    """Multilink; ``None`` rejects it. Not where encryption is required: MPPE would be inside of it."""
     foreign: frozenset[int] = frozenset()
     """Protocol numbers that an embedding program takes: their frames come as ``Carried``. Whatever else is unknown gets Protocol-Reject."""
     identification: str = ""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from headrace.model import Compressor, Failure, MppeKeys, VjSlots
 from headrace.ppp.config import AuthMethod
+from headrace.ppp.multilink import Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,18 @@ class BridgeDown:
 
 
 @dataclass(frozen=True, slots=True)
+class MultilinkOffered:
+    """Both ends agreed on multilink, and the peer is known: answer with ``Link.lead`` or ``Link.follow``."""
+
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
+class MultilinkLeft:
+    """The link is no part of its bundle any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Carried:
     """A packet of an open network protocol that is not for the data plane to forward, or of one that an embedding program takes."""
 
@@ -226,6 +239,8 @@ PppEvent: TypeAlias = (
     | IpxDown
     | BridgeUp
     | BridgeDown
+    | MultilinkOffered
+    | MultilinkLeft
     | Carried
     | Settled
     | Identification

@@ -12,6 +12,7 @@ from headrace.ppp.automaton import ControlProtocol, Port, Verdict
 from headrace.ppp.config import AuthMethod, LinkConfig, lcp_method
 from headrace.ppp.events import Identification, TimeRemaining
 from headrace.ppp.frame import DEFAULT_MRU, Code, Packet, Proto
+from headrace.ppp.multilink import Terms
 from headrace.ppp.network import is_required
 from headrace.ppp.option import Lcp as Opt
 from headrace.ppp.option import Option, describe
@@ -20,6 +21,9 @@ from headrace.wire import Reader, Writer
 
 MRU_LOW: Final = 68
 """The least MRU that we agree to send into: what every IPv4 link must carry (RFC 791)."""
+
+MRRU_LOW: Final = 256
+"""The least MRRU that is agreed to; RFC 1990 section 5.1.1 wants 1500 to be possible."""
 
 MRU_HIGH: Final = 16384
 """The most that is believed; nothing that carries L2TP carries more."""
@@ -70,6 +74,13 @@ class LcpOptions:
     accm: int = DEFAULT_ACCM
     """Control characters that are escaped on a serial line to this side."""
 
+    mrru: int = 0
+    """The largest frame that this side puts together; 0: no multilink."""
+    short: bool = False
+    """This side wants 12-bit sequence numbers."""
+    endpoint: bytes = b""
+    """Endpoint discriminator."""
+
     @classmethod
     def of(cls, options: tuple[Option, ...]) -> LcpOptions:
         """From acknowledged options."""
@@ -81,6 +92,9 @@ class LcpOptions:
             magic=magic.value if magic else 0,
             pfc=Opt.PFC in by_type,
             acfc=Opt.ACFC in by_type,
+            mrru=by_type[Opt.MRRU].value if Opt.MRRU in by_type else 0,
+            short=Opt.SSNHF in by_type,
+            endpoint=by_type[Opt.ENDPOINT].data if Opt.ENDPOINT in by_type else b"",
             accm=by_type[Opt.ACCM].value if Opt.ACCM in by_type else DEFAULT_ACCM,
         )
 
@@ -121,7 +135,9 @@ class Lcp(ControlProtocol):
         """What the peer asked for and got."""
         self.farewell = Slug.USER_REQUEST
         """The reason our Terminate-Request gives."""
-        self._unwanted = {Opt.QUALITY, Opt.CALLBACK, Opt.MRRU, Opt.SSNHF}
+        self._multilink = None if is_required(config.encryption) else config.multilink
+        self._unwanted = {Opt.QUALITY, Opt.CALLBACK}
+        self._unwanted |= {Opt.MRRU, Opt.SSNHF} if self._multilink is None else set()
         self._unwanted |= ({Opt.PFC} if not config.pfc else set()) | ({Opt.ACFC} if not config.acfc else set())
         self._magic = self._new_magic()
         self._loops = 0
@@ -129,6 +145,7 @@ class Lcp(ControlProtocol):
         self._auth_naks = 0
         self._dropped_options: set[int] = set()
         self._mru = config.mru
+        self._mrru = self._multilink.mrru if self._multilink is not None else 0
         self._accm = config.accm or 0
         self._echo_at: float | None = None
         self._echo_id = 0
@@ -148,6 +165,7 @@ class Lcp(ControlProtocol):
         self._methods = list(dict.fromkeys(map(lcp_method, self.config.auth_methods))) if self.config.server else []
         self._auth_naks = 0
         self._dropped_options.clear()
+        self._mrru = self._multilink.mrru if self._multilink is not None else 0
         self._mru = self.config.mru
         self._accm = self.config.accm or 0
 
@@ -165,7 +183,22 @@ class Lcp(ControlProtocol):
             options.append(Option(Opt.PFC))
         if self.config.acfc:
             options.append(Option(Opt.ACFC))
+        options += self._multilink_options()
         return tuple(option for option in options if option.type not in self._dropped_options)
+
+    def _multilink_options(self) -> list[Option]:
+        multilink = self._multilink
+        if multilink is None or Opt.MRRU in self._dropped_options:
+            return []
+        options = [Option(Opt.MRRU, Writer().u16(self._mrru).bytes()), Option(Opt.ENDPOINT, multilink.discriminator)]
+        return [*options, Option(Opt.SSNHF)] if multilink.short else options
+
+    @property
+    def multilink(self) -> Terms | None:
+        """What was agreed on multilink: it takes both ends."""
+        if not (self.ours.mrru and self.theirs.mrru):
+            return None
+        return Terms(self.ours.mrru, self.theirs.mrru, self.ours.short, self.theirs.short, self.theirs.endpoint)
 
     def judge(self, options: tuple[Option, ...]) -> Verdict | None:
         """Nak what has a better value, reject multilink, callback and quality, take the rest."""
@@ -193,6 +226,8 @@ class Lcp(ControlProtocol):
                     return None
             elif option.type in self._unwanted:
                 reject.append(option)
+            elif option.type == Opt.MRRU and not MRRU_LOW <= option.value <= MRU_HIGH:
+                nak.append(Option(Opt.MRRU, Writer().u16(DEFAULT_MRU).bytes()))
         return Verdict(tuple(nak), tuple(reject))
 
     def _judge_method(self, option: Option, nak: list[Option], reject: list[Option]) -> bool:
@@ -222,7 +257,11 @@ class Lcp(ControlProtocol):
     def naked(self, options: tuple[Option, ...]) -> None:
         """Take a smaller MRU, another magic number, another method."""
         for option in options:
-            if option.type == Opt.MRU and len(option.data) == 2:
+            if option.type == Opt.MRRU and len(option.data) == 2:
+                self._mrru = min(max(option.value, MRRU_LOW), self._mrru)
+            elif option.type in {Opt.SSNHF, Opt.ENDPOINT}:
+                self._dropped_options.add(option.type)
+            elif option.type == Opt.MRU and len(option.data) == 2:
                 self._mru = min(max(option.value, MRU_LOW), self.config.mru)
             elif option.type == Opt.ACCM and len(option.data) == 4:
                 self._accm |= option.value  # the peer knows of more that the line would take for itself

@@ -35,6 +35,8 @@ from headrace.ppp.events import (
     EncryptionDecided,
     LcpUp,
     LinkDown,
+    MultilinkLeft,
+    MultilinkOffered,
     PppEvent,
     ProtocolRejected,
     Settled,
@@ -45,6 +47,7 @@ from headrace.ppp.ipv6cp import Ipv6cp
 from headrace.ppp.ipxcp import Ipxcp
 from headrace.ppp.lcp import Lcp
 from headrace.ppp.mschap import MsChapClient, MsChapServer, MsChapV2Client, MsChapV2Server
+from headrace.ppp.multilink import Terms
 from headrace.ppp.network import Grant, NetworkProtocol, is_required
 from headrace.ppp.pap import PapClient, PapServer
 from headrace.ppp.terminate import peer_reason
@@ -117,6 +120,8 @@ class Link:
         self._ncps: dict[int, NetworkProtocol] = {}
         self._encrypted = False
         self._settled = False
+        self._terms: Terms | None = None
+        self._follows = False
         self._parked: dict[int, bytes] = {}
         self._grant: Grant | None = None
         self._openings = 0
@@ -275,6 +280,10 @@ class Link:
             self.drop("ppp_phase")
 
     def _dispatch_network(self, frame: Frame, now: float) -> None:
+        if self._follows or (frame.protocol == Proto.MULTILINK and self._terms is not None):
+            self._lcp.alive(now)
+            self.emit(Carried(frame.protocol, frame.information))
+            return
         layer = self._ncps.get(frame.protocol)
         if layer is not None:
             self._lcp.alive(now)
@@ -508,7 +517,10 @@ class Link:
         self._ncps.clear()
         self._parked.clear()
         self._network_until = self._no_address_at = None
-        self._settled = False
+        self._settled = self._follows = False
+        if self._terms is not None:
+            self._terms = None
+            self.emit(MultilinkLeft())
         self._garbage = 0
 
     def _enter_network(self, now: float) -> None:
@@ -523,10 +535,42 @@ class Link:
         )
         required = is_required(grant.encryption)
         self.emit(EncryptionDecided(required=required))
-        config = self.config
+        self._terms = None if required else self._lcp.multilink
+        if self._terms is not None:
+            self.emit(MultilinkOffered(self._terms))
+        else:
+            self._open_network(now)
+
+    def lead(self, now: float) -> None:
+        """Answer to ``MultilinkOffered``: the network protocols of the bundle are on this link."""
+        if self._terms is not None and not self._ncps and not self._follows:
+            self._open_network(now)
+            self._settle(now)
+
+    def follow(self, now: float) -> None:
+        """Answer to ``MultilinkOffered``: another link leads; every frame of this one that is not LCP comes as ``Carried``."""
+        if self._terms is not None and not self._ncps:
+            self._follows = True
+            self._network_until = None
+            self._settle(now)
+
+    def fragment(self, information: bytes) -> None:
+        """Send one fragment of a bundle."""
+        if self._terms is not None:
+            self.send(Proto.MULTILINK, information)
+
+    def is_open(self, protocol: int) -> bool:
+        """Whether packets of this protocol may pass now."""
+        return self._carries(protocol)
+
+    def _open_network(self, now: float) -> None:
+        assert self._grant is not None
+        grant, config = self._grant, self.config
+        required = is_required(grant.encryption)
         if grant.keys is not None and not set(config.mppe_bits) <= set(grant.keys.bits):
             config = replace(config, mppe_bits=tuple(bits for bits in config.mppe_bits if bits in grant.keys.bits))
-        self._ncps = {kind.protocol: kind(self, config, grant) for kind in NCPS if kind.wanted(config, grant)}
+        kinds = [kind for kind in NCPS if self._terms is None or kind is not Ccp]  # compression of a bundle is not done here
+        self._ncps = {kind.protocol: kind(self, config, grant) for kind in kinds if kind.wanted(config, grant)}
         if required and Proto.CCP not in self._ncps:
             self.fail(self._no_keys(grant))
             return

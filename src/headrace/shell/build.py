@@ -17,7 +17,7 @@ from headrace.ipx.router import RouterConfig
 from headrace.l2tp.config import L2tpConfig
 from headrace.model import Compression
 from headrace.pki.tls import OpenSslFactory
-from headrace.ppp.config import AuthMethod, BridgeConfig, ClientCredentials, EapConfig, IpxConfig, LinkConfig
+from headrace.ppp.config import AuthMethod, BridgeConfig, ClientCredentials, EapConfig, IpxConfig, LinkConfig, MultilinkConfig
 from headrace.shell.credentials import load_certificate, load_crls, load_roots, load_verifier
 from headrace.stack.ethernet import EthernetConfig
 
@@ -49,6 +49,10 @@ VJ_SLOTS: Final = 16
 def compression_here(wanted: tuple[Compression, ...]) -> tuple[Compression, ...]:
     """What of it this machine can do: Deflate needs zlib."""
     return tuple(method for method in wanted if method is not Compression.DEFLATE or deflate_available())
+
+
+DISCRIMINATOR_CLASS: Final = b"\1"
+"""Endpoint discriminator of class 1: an address that its owner chose (RFC 1990 section 5.1.3)."""
 
 
 def wall_clock() -> datetime:
@@ -176,6 +180,7 @@ def gateway_link(config: GatewayConfig) -> LinkConfig:
         interface_id=GATEWAY_INTERFACE_ID,
         ipx=IpxConfig(config.ipx.network, config.ipx.node, name=config.ipx.name) if config.ipx.network else None,
         bridge=BridgeConfig() if config.bridge.enabled else None,
+        multilink=MultilinkConfig(DISCRIMINATOR_CLASS + duid()[2:]) if ppp.multilink else None,
     )
 
 

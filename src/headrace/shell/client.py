@@ -190,7 +190,7 @@ class Call:
 
             def on_event(event: events.StackEvent) -> None:
                 if isinstance(event, events.Carried):
-                    if event.protocol == Proto.IPV6:
+                    if event.protocol in {Proto.IPV4, Proto.IPV6}:
                         tun.write(event.information)
                     return
                 self._on_event(event, ladder, keylog)

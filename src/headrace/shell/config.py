@@ -202,6 +202,8 @@ class PppSection:
     lcp_echo_failure: int = 4
     auth_timeout: float = 30.0
     network_timeout: float = 30.0
+    multilink: bool = False
+    """Take several sessions of one user and machine for one link."""
     idle_timeout: float = 0.0
     """Seconds without an inner packet; 0 is off."""
     session_timeout: float = 0.0

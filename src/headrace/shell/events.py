@@ -194,6 +194,8 @@ class SessionRecord:
     """The IPv6 prefix it was given."""
     ipx: str = ""
     """Its IPX network and node."""
+    bundle: int = 0
+    """Handle of the session that leads the multilink bundle that this one follows; 0: none."""
     bridged: bool = False
     """Whether Ethernet is bridged through it."""
     nat: str = "none"
@@ -265,6 +267,7 @@ class SessionRecord:
             prefix6=str(record.prefix6 or ""),
             ipx=record.ipx,
             bridged=record.bridged,
+            bundle=record.bundle,
             nat=nat_verdict(nat_local=record.peer.nat_local, nat_remote=record.peer.nat_remote, dialled=dialled),
             machine_auth=record.peer.auth,
             user_auth=record.auth_method,

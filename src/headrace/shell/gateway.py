@@ -30,6 +30,7 @@ from headrace.errors import HeadraceError, LocalError, Slug, explain
 from headrace.ike.endpoint import IkeEndpoint
 from headrace.model import Endpoint, Failure, Rung
 from headrace.ppp.config import AuthAccept, AuthReject
+from headrace.ppp.frame import Proto
 from headrace.shell import build, logs
 from headrace.shell import events as out
 from headrace.shell.certcheck import advise
@@ -334,9 +335,14 @@ class Gateway:
                 peer = out.PeerRecord.of(event.peer, wall=self._wall)
                 self._publish(out.PeerMoved(time=time.time(), peer=peer, before=event.before))
             case events.SessionUp():
+                if event.session.bundle:
+                    self._pools.release(_owner(event.session))
+                    self._prefixes.release(_owner(event.session))
                 self._publish(out.SessionUp(time=time.time(), session=self._record(event.session)))
             case events.SessionDown():
                 self._on_session_down(event)
+            case events.Carried() if event.protocol in {Proto.IPV4, Proto.IPV6}:
+                self._tun.write(event.information)
             case events.Carried():
                 if self._handler is not None:
                     self._handler.received(event.session, event.protocol, event.information)

@@ -23,8 +23,7 @@ IPX: Final = "ipx"
 BRIDGE: Final = "bridge"
 """Names of the TAPs."""
 
-PROTOCOLS: Final = frozenset({Proto.IPX, Proto.BRIDGED})
-__all__ = ["BRIDGE", "IPX", "PROTOCOLS", "Address", "EthernetConfig", "Ethernets", "ToSession", "ToTap"]
+__all__ = ["BRIDGE", "IPX", "Address", "EthernetConfig", "Ethernets", "ToSession", "ToTap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,11 @@ class Ethernets:
 
     def ipx_up(self, session: int, node: bytes, now: float) -> bool:
         """IPXCP opened: the session's node for a router, our own for a host. False if another session has that node."""
-        return self._ipx is not None and self._ipx.attach(session, node, now)
+        return self._ipx is None or self._ipx.attach(session, node, now)
+
+    def takes(self, protocol: int) -> bool:
+        """Whether packets of this PPP protocol are for us."""
+        return (protocol == Proto.IPX and self._ipx is not None) or (protocol == Proto.BRIDGED and self._switch is not None)
 
     def bridge_up(self, session: int, room: int, now: float, *, tagged: bool) -> None:
         """BCP opened."""

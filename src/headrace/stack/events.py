@@ -78,6 +78,8 @@ class SessionRecord:
     """The client's IPX network and node, ``00c0ffee.020000000042``."""
     bridged: bool = False
     """Ethernet is bridged through it."""
+    bundle: int = 0
+    """The session that leads the multilink bundle that this one follows; 0: none."""
     mtu: int = 0
     rungs: dict[Rung, float] = field(default_factory=dict)
     up: bool = False

@@ -47,13 +47,17 @@ from headrace.model import (
 )
 from headrace.ppp import events as ppp_events
 from headrace.ppp.config import AuthAccept, AuthReject, AuthResult, LinkConfig
-from headrace.ppp.frame import Proto
+from headrace.ppp.frame import Frame, Proto
 from headrace.ppp.link import Link
+from headrace.ppp.multilink import Terms
 from headrace.stack import events
-from headrace.stack.ethernet import PROTOCOLS, EthernetConfig, Ethernets, ToTap
+from headrace.stack.bundle import FORWARDED, Bundle, is_its_own, stays_on_link
+from headrace.stack.bundle import Key as BundleKey
+from headrace.stack.ethernet import EthernetConfig, Ethernets, ToTap
 from headrace.stack.mtu import MPPE, TCP_IP4, TCP_IP6, inner_mtu
 from headrace.stack.tables import PeerEntry, SessionEntry, TableFull, Tables
 from headrace.stack.timers import Timers
+from headrace.wire import Malformed
 
 _ACTIVITY_INTERVAL = 10.0
 """Seconds between looks at the traffic counters of a peer: a third of the shortest liveness timer in use."""
@@ -124,6 +128,8 @@ class Session:
     end6: IpRouter | IpHost | None = None
     """Our end of the IPv6 link, while that is up."""
     limits: SessionLimits = field(default_factory=SessionLimits)
+    bundle: Bundle | None = None
+    """The multilink bundle that it is part of."""
     held: list[bytes] | None = field(default_factory=list)
     """Frames that came before the call was up, ``None`` from then on."""
 
@@ -174,6 +180,7 @@ class Ladder:
         self._touched: dict[Key, None] = {}
         self._timers: Timers[Key] = Timers()
         self._ethernets = Ethernets(config.ethernet)
+        self._bundles: dict[BundleKey, Bundle] = {}
         self._events: Outbox[events.StackEvent] = Outbox()
         self._packets: Outbox[events.Packet] = Outbox()
         self._timers.set(("ethernet", 0), self._ethernets.deadline())
@@ -346,6 +353,9 @@ class Ladder:
                     if (session := self._sessions.get(handle)) is not None and session.end6 is not None:
                         session.end6.tick(now)
                         self._pump_ip6(session)
+                case "bundle":
+                    if (session := self._sessions.get(handle)) is not None and session.bundle is not None:
+                        self._deliver(session.bundle, session.bundle.tick(now), now)
                 case "ethernet":
                     self._ethernets.tick(now)
                     self._pump_ethernets()
@@ -751,6 +761,14 @@ class Ladder:
             case ppp_events.BridgeDown():
                 record.bridged = False
                 self._ethernets.bridge_down(record.handle)
+            case ppp_events.MultilinkOffered():
+                self._bundle(session, event.terms, now)
+            case ppp_events.MultilinkLeft():
+                self._unbundle(session, now)
+            case ppp_events.Carried() if session.bundle is not None and (
+                event.protocol == Proto.MULTILINK or session.bundle.head is not session
+            ):
+                self._bundled(session, session.bundle, event, now)
             case ppp_events.Carried():
                 self._carried(session, event, now)
             case ppp_events.Settled():
@@ -808,7 +826,7 @@ class Ladder:
         if end is None:
             return
         for packet in end.poll_packets():
-            session.link.carry(Proto.IPV6, packet)
+            self._carry(session, Proto.IPV6, packet)
         for reason in end.poll_drops():
             self._events.put(events.Dropped("ip6", reason, record.peer.remote))
         if isinstance(end, IpHost):
@@ -825,18 +843,93 @@ class Ladder:
             self._pump_ip6(session)
         elif event.protocol == Proto.IPV6 and end is not None and end.receive(event.information, now):
             self._pump_ip6(session)
-        elif event.protocol in PROTOCOLS and event.protocol not in self.config.link.foreign:
+        elif self._ethernets.takes(event.protocol):
             self._ethernets.from_session(session.record.handle, event.protocol, event.information, now)
             self._pump_ethernets()
         else:
             self._events.put(events.Carried(session.record, event.protocol, event.information))
+
+    # --- multilink --------------------------------------------------------------------------------------------------------------
+
+    def _bundle(self, session: Session, terms: Terms, now: float) -> None:
+        """Find the bundle that a session belongs to; without one it leads its own."""
+        key = BundleKey(session.record.username, terms.discriminator)
+        bundle = self._bundles.get(key) if len(terms.discriminator) > 1 else None
+        if bundle is not None and bundle.takes(terms):
+            head = bundle.head.record
+            bundle.add(session)
+            session.bundle = bundle
+            session.link.follow(now)
+            record = session.record
+            record.bundle, record.rungs[Rung.NETWORK] = head.handle, now
+            record.local_address, record.remote_address, record.dns = head.local_address, head.remote_address, head.dns
+            self._session_up(session, now)
+        else:
+            session.bundle = Bundle(key, terms, session)
+            if bundle is None:
+                self._bundles[key] = session.bundle
+            session.link.lead(now)
+        self._touch("ppp", session.record.handle)
+
+    def _unbundle(self, session: Session, now: float) -> None:
+        """A session leaves its bundle; with the one that leads it all of them end, for its addresses are theirs."""
+        bundle, session.bundle = session.bundle, None
+        if bundle is None:
+            return
+        bundle.remove(session)
+        if bundle.head is not session:
+            return
+        self._timers.set(("bundle", session.record.handle), None)
+        if self._bundles.get(bundle.key) is bundle:
+            del self._bundles[bundle.key]
+        for other in list(bundle.sessions):
+            other.bundle = None
+            other.link.close(Failure(Slug.PEER_CLOSED, "the session that leads the bundle has ended"), now)
+            self._touch("ppp", other.record.handle)
+
+    def _bundled(self, session: Session, bundle: Bundle, event: ppp_events.Carried, now: float) -> None:
+        if event.protocol != Proto.MULTILINK:
+            self._deliver(bundle, [Frame(event.protocol, event.information)], now)
+            return
+        try:
+            frames = bundle.receive(session, event.information, now)
+        except Malformed as error:
+            self._events.put(events.Dropped("ppp", f"{error.layer}_{error.field}", session.record.peer.remote))
+            return
+        self._deliver(bundle, frames, now)
+
+    def _deliver(self, bundle: Bundle, frames: list[Frame], now: float) -> None:
+        """Frames of a bundle: IP to the system, as the data plane does with whole ones, everything else to the link that leads."""
+        head = bundle.head
+        for frame in frames:
+            if frame.protocol not in FORWARDED or stays_on_link(frame.information):
+                head.link.receive(frame.emit(), now)
+            elif head.link.is_open(frame.protocol) and is_its_own(frame.information, head):
+                self._events.put(events.Carried(head.record, frame.protocol, frame.information))
+            else:
+                self._events.put(events.Dropped("ppp", "mp_spoofed_source", head.record.peer.remote))
+        for reason in bundle.poll_drops():
+            self._events.put(events.Dropped("ppp", reason, head.record.peer.remote))
+        self._timers.set(("bundle", head.record.handle), bundle.deadline())
+        self._touch("ppp", head.record.handle)
+
+    def _carry(self, session: Session, protocol: int, information: bytes) -> bool:
+        """Send a packet of ours, in fragments where the session is part of a bundle."""
+        bundle = session.bundle
+        if bundle is None:
+            return session.link.carry(protocol, information)
+        pieces = bundle.cut(protocol, information) if bundle.head.link.is_open(protocol) else []
+        for member, piece in pieces:
+            member.link.fragment(piece)
+            self._touch("ppp", member.record.handle)
+        return bool(pieces)
 
     def _pump_ethernets(self) -> None:
         for output in self._ethernets.poll():
             if isinstance(output, ToTap):
                 self._packets.put(events.TapFrame(output.tap, output.frame))
             elif (session := self._sessions.get(output.session)) is not None:
-                if not session.link.carry(output.protocol, output.information):
+                if not self._carry(session, output.protocol, output.information):
                     self._events.put(events.Dropped("ppp", "ppp_carry", session.record.peer.remote))
                 self._touch("ppp", output.session)
         for reason in self._ethernets.poll_drops():
@@ -846,7 +939,7 @@ class Ladder:
     def carry(self, session: int, protocol: int, information: bytes, now: float) -> bool:
         """Send a packet of a network protocol through a session. False if it is not open there, or the packet is too large."""
         found = self._sessions.get(session)
-        if found is None or not found.link.carry(protocol, information):
+        if found is None or not self._carry(found, protocol, information):
             return False
         self._touch("ppp", session)
         self._settle(now)
@@ -870,6 +963,7 @@ class Ladder:
             self._timers.set((kind, record.handle), None)
         self._ethernets.ipx_down(record.handle)
         self._ethernets.bridge_down(record.handle)
+        self._unbundle(session, now)
         self._send_frames(session)
         self._packets.put(events.ReleaseSession(record.index))
         self._timers.set(("linger", peer.record.handle), now + self.config.peer_linger)
