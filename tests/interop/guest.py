@@ -172,7 +172,8 @@ class Job:
 class Guest:
     """One boot of the guest. What is below ``shared`` it sees as /lab."""
 
-    def __init__(self, namespace: Namespace, shared: Path, tap: str) -> None:
+    def __init__(self, namespace: Namespace, shared: Path, tap: str, *, serial: Path | None = None) -> None:
+        """Boot it. ``serial`` is a Unix socket to be made: the other end of the guest's second serial port."""
         self._shared = shared
         self._boot = shared / "boot"
         self._count = 0
@@ -182,6 +183,8 @@ class Guest:
             shutil.copy(HERE / name, self._boot / name)
         shutil.copy(HERE / "jobs.sh", shared / "run.sh")
         command = ["qemu-system-x86_64", *_MACHINE, "-serial", f"file:{self._boot}/console.log"]
+        if serial is not None:
+            command += ["-serial", f"unix:{serial},server=on,wait=off"]
         command += ["-kernel", str(CACHE / "vmlinuz"), "-initrd", str(CACHE / "initrd.gz")]
         command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trust_cpu=on"]
         command += ["-drive", f"file={CACHE}/root.ext4,if=none,id=d0,format=raw,snapshot=on,cache=unsafe"]

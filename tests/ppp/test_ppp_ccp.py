@@ -185,6 +185,7 @@ def test_stateful_only_where_it_is_allowed() -> None:
     wanted = authenticated(server_config(encryption=Encryption.REQUIRED, mppe_stateless=False, mppe_bits=(128,)))
     assert wanted.asked(Proto.CCP).data == mppe("00000040").emit()
     assert ask(wanted, mppe("00000040"))[0].code == Code.CONFIGURE_ACK
+    assert ask(wanted, H128)[0].data == mppe("00000040").emit()  # once
     assert ask(wanted, H128)[0].code == Code.CONFIGURE_ACK
     wanted.say(Proto.CCP, Code.CONFIGURE_NAK, wanted.asked(Proto.CCP).identifier, (H128,))
     assert wanted.asked(Proto.CCP).data == H128.emit()

@@ -69,6 +69,14 @@ def test_mppc_goes_with_the_encryption(stateless: bool) -> None:
         assert not end.has(CompressionUp)
 
 
+def test_stateful_is_asked_for_once_and_the_peers_need_goes_first() -> None:
+    """pppd asks for stateless, and takes a Nak if it may be stateful."""
+    script = authenticated(encryption=Encryption.REQUIRED_128, mppe_stateless=False)
+    assert answer(script, mppe("01000040")) == (Code.CONFIGURE_NAK, (mppe("00000040"),))
+    assert answer(script, mppe("00000040")) == (Code.CONFIGURE_ACK, (mppe("00000040"),))
+    assert answer(script, mppe("01000040")) == (Code.CONFIGURE_ACK, (mppe("01000040"),))
+
+
 def test_mppc_on_one_side_only_is_not_used_but_the_encryption_is() -> None:
     pair = Pair(server_config(encryption=Encryption.REQUIRED_128), client_config(compression=(MPPC,))).until(MppeUp, Ipv4Up)
     assert [end.one(MppeUp).send.mppc for end in (pair.server, pair.client)] == [False, False]
@@ -303,6 +311,13 @@ def test_peer_naks_our_slots(nak: Option, then: Option | None) -> None:
     script.say(Proto.IPCP, Code.CONFIGURE_NAK, script.asked(Proto.IPCP).identifier, (nak,))
     asked = {option.type: option for option in parse_options(script.asked(Proto.IPCP).data, "test")}
     assert asked.get(2) == then
+
+
+def test_pppd_naks_the_slot_that_may_be_left_out() -> None:
+    script = ipcp(vj_slots=16, accm=0)
+    assert vj(15, 1) in parse_options(script.asked(Proto.IPCP).data, "test")
+    script.say(Proto.IPCP, Code.CONFIGURE_NAK, script.asked(Proto.IPCP).identifier, (vj(15, 0),))
+    assert vj(15, 0) in parse_options(script.asked(Proto.IPCP).data, "test")
 
 
 def test_control_characters_of_a_line() -> None:

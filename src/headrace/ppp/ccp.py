@@ -77,6 +77,7 @@ class Ccp(NetworkProtocol):
         self._offer_mppc = self._mppc
         self._stateless = config.mppe_stateless
         self._given_up = False
+        self._argued = False
         self._window = max(DEFLATE_SIZES) if self._deflate else 0
         self._mismatch = ""
         self._floor = 0
@@ -104,6 +105,7 @@ class Ccp(NetworkProtocol):
         self._offer_mppc = self._mppc
         self._stateless = self.config.mppe_stateless
         self._given_up = False
+        self._argued = False
         self._window = max(DEFLATE_SIZES) if self._deflate else 0
         self._mismatch = ""
 
@@ -158,6 +160,9 @@ class Ccp(NetworkProtocol):
             return Verdict() if option == ideal else Verdict(nak=(ideal,))
         self._offer = (best,)  # both directions alike
         stateless = bool(option.value & STATELESS) or (self.config.mppe_stateless and not self.config.mppe_allow_stateful)
+        if stateless and not self.config.mppe_stateless and not self._argued:
+            self._argued = True  # stateful is asked for here; a peer that repeats that it needs the other gets it
+            stateless = False
         ideal = mppe_option((best,), stateless, mppc)
         if option == ideal:
             return Verdict()

@@ -52,6 +52,7 @@ class Ipcp(NetworkProtocol):
         self._refused: set[int] = set()
         self._announced = False
         self._slots = config.vj_slots
+        self._omit = config.accm is not None
         self._servers = dict(zip(_DNS, grant.dns, strict=False)) | dict(zip(_WINS, grant.wins, strict=False))
         self.reset()
 
@@ -66,6 +67,7 @@ class Ipcp(NetworkProtocol):
         """Ask for everything again that was not rejected."""
         self._local = self.config.local_address or ANY
         self._slots = self.config.vj_slots
+        self._omit = self.config.accm is not None
         if self.config.server:
             return
         wanted = (_DNS if self.config.want_dns else ()) + (_WINS if self.config.want_wins else ())
@@ -105,9 +107,7 @@ class Ipcp(NetworkProtocol):
 
     def _vj_option(self) -> Option:
         """What we can receive (RFC 1332 section 3.2): so many slots; a slot may go unnamed where nothing is ever out of order."""
-        return Option(
-            Opt.COMPRESSION, Writer().u16(Proto.VJ_COMPRESSED).u8(self._slots - 1).u8(self.config.accm is not None).bytes()
-        )
+        return Option(Opt.COMPRESSION, Writer().u16(Proto.VJ_COMPRESSED).u8(self._slots - 1).u8(self._omit).bytes())
 
     def _judge_vj(self, option: Option, nak: list[Option], reject: list[Option]) -> None:
         """Another kind of compression gets a Nak with this one; slots that nobody can have, a Reject."""
@@ -151,9 +151,11 @@ class Ipcp(NetworkProtocol):
 
     def _vj_naked(self, option: Option) -> None:
         """Fewer slots, or nothing of the kind."""
-        slots = option.data[2] + 1
-        if option.data[:2] == Proto.VJ_COMPRESSED.to_bytes(2, "big") and option.data[2] in _VJ_SLOTS and slots < self._slots:
-            self._slots = slots
+        slots, omit = option.data[2] + 1, bool(option.data[3])
+        known = option.data[:2] == Proto.VJ_COMPRESSED.to_bytes(2, "big") and option.data[2] in _VJ_SLOTS
+        less = slots < self._slots or (slots == self._slots and self._omit and not omit)
+        if known and less:
+            self._slots, self._omit = slots, self._omit and omit
         else:
             self._drop(Opt.COMPRESSION)
 
@@ -200,10 +202,12 @@ class Ipcp(NetworkProtocol):
     def _vj(self, ours: tuple[Option, ...], theirs: tuple[Option, ...]) -> VjSlots:
         sent = next((option.data for option in theirs if option.type == Opt.COMPRESSION), b"")
         received = next((option.data for option in ours if option.type == Opt.COMPRESSION), b"")
+        if not sent or not received:
+            return VjSlots()  # RFC 1332 would have one direction alone; pppd asks for it and then expands nothing
         return VjSlots(
-            send=min(self.config.vj_slots, sent[2] + 1) if sent else 0,
-            receive=received[2] + 1 if received else 0,
-            omit_slot=bool(sent) and sent[3] != 0 and self.config.accm is not None,
+            send=min(self.config.vj_slots, sent[2] + 1),
+            receive=received[2] + 1,
+            omit_slot=sent[3] != 0 and self.config.accm is not None,
         )
 
     def ended(self) -> None:

@@ -37,7 +37,7 @@ from headrace.shell.client import EXIT_OK, EXIT_REFUSED, CallFailed
 from headrace.shell.line import Line, open_line
 from headrace.shell.ping import PingResult, ping
 from headrace.shell.tun import MIN_MTU, Tun
-from headrace.stack.ladder import both_ways
+from headrace.stack.ladder import both_ways, modes
 from headrace.stack.mtu import MPPE
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ class PppLine:
             case events.MppeUp():
                 self._plane.set_mppe(self._session, event.receive)
                 self._plane.set_mppe(self._session, event.send)
-                self._mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
+                self._mppe = f"{event.send.bits}-bit {modes(event)}"
                 self._compression = "mppc" if event.send.mppc or event.receive.mppc else ""
                 self._size()
             case events.CompressionUp():

@@ -713,7 +713,7 @@ class Ladder:
                 record.rungs.setdefault(Rung.ENCRYPTION, now)
                 self._tables.set_mppe(record.index, event.receive)
                 self._tables.set_mppe(record.index, event.send)
-                record.mppe = f"{event.send.bits}-bit {'stateless' if event.send.stateless else 'stateful'}"
+                record.mppe = f"{event.send.bits}-bit {modes(event)}"
                 record.compression = both_ways(*("mppc" if keys.mppc else "" for keys in (event.receive, event.send)))
                 self._size(session, session.entry.send_mru)
             case ppp_events.CompressionUp():
@@ -1128,6 +1128,11 @@ def _identify(record: events.SessionRecord, text: str) -> None:
         record.computer = found[1]
     elif text not in record.software.split(", "):
         record.software = f"{record.software}, {text}".removeprefix(", ")[:_TEXT_MAX]
+
+
+def modes(up: ppp_events.MppeUp) -> str:
+    """``stateless`` or ``stateful``, or which way is which."""
+    return both_ways(*("stateless" if keys.stateless else "stateful" for keys in (up.receive, up.send)))
 
 
 def both_ways(receive: str, send: str) -> str:
