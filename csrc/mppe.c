@@ -297,6 +297,12 @@ static void admit_chain(struct hr_work *work, struct hr_mppe *mppe, admit_fn *ad
 	}
 }
 
+static int drop(struct hr_work *work, uint32_t i, enum hr_status status)
+{
+	hr_end(work, &work->desc[i], status);
+	return 0;
+}
+
 /* The direction was closed while the packets were on their way to it. */
 static int refuse(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
@@ -411,6 +417,7 @@ static void run(struct hr_work *work, uint32_t n, const struct direction *direct
 
 static int number_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
+	work->packet[i].encrypt = HR_CCP_WRAP;
 	work->packet[i].header = HR_MPPE_FLUSHED | HR_MPPE_ENCRYPTED | mppe->count;
 	if (mppe->ccp != NULL)
 		work->packet[i].header |= hr_ccp_mppc_compress(work, mppe->ccp, i);
@@ -423,6 +430,7 @@ static int number_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 {
 	const uint32_t count = mppe->flush ? mppe->count | 0xffu : mppe->count;
 
+	work->packet[i].encrypt = HR_CCP_WRAP;
 	work->packet[i].header = HR_MPPE_ENCRYPTED | count;
 	if (mppe->ccp != NULL) { /* a history that begins anew has its A, and a flag packet begins one */
 		if (is_flag(count))
@@ -443,9 +451,12 @@ static int number_stateful(struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 /* MPPC without encryption (RFC 2118): the same header and count, and A only where the history begins anew. */
 static int number_plain(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)
 {
+	if (work->packet[i].plan->policy == HR_MPPE_REQUIRED) /* it was encrypted when this was looked at before the lock */
+		return drop(work, i, HR_DROP_MPPE_NOT_OPEN);
+	work->packet[i].encrypt = HR_CCP_WRAP;
 	if (mppe->ccp->method == HR_COMPRESS_DEFLATE) {
-		if (!hr_ccp_deflate_compress(work, mppe->ccp, i))
-			work->packet[i].encrypt = HR_CCP_BARE;
+		const int shorter = hr_ccp_deflate_compress(work, mppe->ccp, i);
+		work->packet[i].encrypt = shorter ? HR_CCP_DEFLATE : HR_CCP_BARE;
 		return 1;
 	}
 	if (mppe->flush)
@@ -531,12 +542,6 @@ static void remember(const struct hr_work *work, struct hr_mppe *mppe, uint32_t 
 static int affordable(const struct hr_work *work, struct hr_mppe *mppe, uint32_t changes)
 {
 	return changes == 0 || hr_rate_pass(&mppe->step_clock, work->now, changes * STEP_NS, STEP_BURST_NS);
-}
-
-static int drop(struct hr_work *work, uint32_t i, enum hr_status status)
-{
-	hr_end(work, &work->desc[i], status);
-	return 0;
 }
 
 static int admit_stateless(struct hr_work *work, struct hr_mppe *mppe, uint32_t i)

@@ -26,13 +26,16 @@ TAP = "tap9"
 
 
 def echo(listener: socket.socket) -> None:
-    """Give back whatever comes, until its sender has said all, one connection after another."""
+    """Give back whatever comes, to each caller by itself: one whose link has gone away is never heard of again."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                connection.sendall(data)
+
     with suppress(OSError):
         while True:
-            connection, _ = listener.accept()
-            with connection:
-                while data := connection.recv(65536):
-                    connection.sendall(data)
+            threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
 
 @dataclass
