@@ -46,6 +46,9 @@ aarch64: ## the data plane cross-compiled and run under qemu-user; installs (roo
 interop: .venv/.dev ## real peers: strongSwan, xl2tpd, pppd in a QEMU guest (root; minutes; about 1 GB of disk in .cache/)
 	@tests/interop/run
 
+foreign: .venv/.dev ## our EAP against eapol_test and FreeRADIUS (installs them where apt-get is; seconds)
+	@tests/foreign/run
+
 bench: .venv/.dev ## benchmarks beside the peers that are installed
 	@$(PY) -m pytest -q bench --benchmark-enable --benchmark-only -p no:randomly
 
