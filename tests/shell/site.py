@@ -215,3 +215,12 @@ def end(process: subprocess.Popen[Any]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None and not stream.closed:
             stream.close()
+
+
+def ping(client: Namespace, source: str, target: str = INNER, *, size: int = 56) -> int:
+    """Five echo requests through the tunnel; how many were answered."""
+    script = (
+        "import asyncio, sys; from ipaddress import ip_address as a; from headrace.shell.ping import ping; "
+        "print(asyncio.run(ping(a(sys.argv[1]), a(sys.argv[2]), count=5, interval=0.05, timeout=1, size=int(sys.argv[3]))).received)"
+    )
+    return int(client.run([headrace()[0], "-c", script, source, target, str(size)]).stdout)

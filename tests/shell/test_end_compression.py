@@ -6,14 +6,12 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from select import select
 from typing import Any
 
 import pytest
-from tests.shell.site import GATEWAY, INNER, Dial, Site, end, headrace, prepare, reason_to_skip
+from tests.shell.site import GATEWAY, INNER, Dial, Site, end, headrace, reason_to_skip
 
 from headrace.shell.netns import Namespace
 
@@ -26,19 +24,6 @@ pytestmark = [
 TEXT = b"The quick brown fox jumps over the lazy dog, and the dog does not mind. " * 4000
 PORT = 7777
 RELAY = "127.0.0.2"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("compression")
-    prepare(path)
-    return path
-
-
-@pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    with ExitStack() as stack:
-        yield Site(folder, stack)
 
 
 def transfer(site: Site, client: Namespace) -> bytes:

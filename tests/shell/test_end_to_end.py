@@ -5,12 +5,10 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-from tests.shell.site import GATEWAY, INNER, Dial, Site, headrace, masquerade, prepare, reason_to_skip, wait
+from tests.shell.site import GATEWAY, Dial, Site, masquerade, ping, reason_to_skip, wait
 
 from headrace.shell.netns import Namespace, veth
 
@@ -21,19 +19,6 @@ pytestmark = [
 ]
 
 CERTIFICATE = ("--certificate", "laptop/laptop.crt", "--private-key", "laptop/laptop.key", "--ca", "laptop/ca.crt")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("site")
-    prepare(path)
-    return path
-
-
-@pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    with ExitStack() as stack:
-        yield Site(folder, stack)
 
 
 @pytest.mark.parametrize(
@@ -272,12 +257,3 @@ def test_junk_on_every_port_disturbs_nobody(site: Site) -> None:
     assert "Traceback" not in site.log.read_text("utf-8")
     assert len(site.log.read_text("utf-8").splitlines()) < 200
     assert dial.hang_up() == 0
-
-
-def ping(client: Namespace, source: str, *, size: int = 56) -> int:
-    """Five echo requests through the tunnel; how many were answered."""
-    script = (
-        "import asyncio, sys; from ipaddress import ip_address as a; from headrace.shell.ping import ping; "
-        "print(asyncio.run(ping(a(sys.argv[1]), a(sys.argv[2]), count=5, interval=0.05, timeout=1, size=int(sys.argv[3]))).received)"
-    )
-    return int(client.run([headrace()[0], "-c", script, source, INNER, str(size)]).stdout)

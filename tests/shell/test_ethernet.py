@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from tests import dissect
-from tests.shell.site import Site, prepare, reason_to_skip, wait
+from tests.shell.site import Site, ping, reason_to_skip, wait
 
 from headrace.ipx import rip, sap
 from headrace.ipx.ethernet import Frame, FrameType, unwrap, wrap
@@ -26,19 +24,6 @@ pytestmark = [
 INNER, CABLE = 0x00C0FFEE, 0x0000CAB1
 ROUTER = bytes.fromhex("024852000001")
 ALICE, BOB, STATION = (bytes.fromhex(f"00a0240000{n:02x}") for n in (1, 2, 3))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("site-ethernet")
-    prepare(path)
-    return path
-
-
-@pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    with ExitStack() as stack:
-        yield Site(folder, stack)
 
 
 class Machine:
@@ -137,19 +122,9 @@ def test_ethernet_is_bridged_between_clients_and_gateway(site: Site, encryption:
         client.address("br", f"172.29.0.{number}", 24)
     for source, target in (("172.29.0.2", "172.29.0.1"), ("172.29.0.2", "172.29.0.3"), ("172.29.0.3", "172.29.0.1")):
         client = first if source.endswith("2") else second
-        assert ping(client, source, target, 56) == 5
-        assert ping(client, source, target, 1348) == 5
+        assert ping(client, source, target) == 5
+        assert ping(client, source, target, size=1348) == 5
     with first.netlink() as ip:
         neighbours = {n.get_attr("NDA_DST") for n in ip.get_neighbours(family=2)}
     assert {"172.29.0.1", "172.29.0.3"} <= neighbours, "by real ARP"
     assert [dial.hang_up() for dial in dials] == [0, 0]
-
-
-def ping(client: Namespace, source: str, target: str, size: int) -> int:
-    import sys
-
-    script = (
-        "import asyncio, sys; from ipaddress import ip_address as a; from headrace.shell.ping import ping; "
-        "print(asyncio.run(ping(a(sys.argv[1]), a(sys.argv[2]), count=5, interval=0.05, timeout=2, size=int(sys.argv[3]))).received)"
-    )
-    return int(client.run([sys.executable, "-c", script, source, target, str(size)]).stdout)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
-
 import pytest
-from tests.shell.site import Site, headrace, prepare, reason_to_skip, wait
+from tests.shell.site import Site, headrace, reason_to_skip, wait
 
 from headrace.shell.netns import Namespace
 
@@ -36,19 +32,6 @@ with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as s
             pass
     print(answered)
 """
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("site6")
-    prepare(path)
-    return path
-
-
-@pytest.fixture
-def site(folder: Path) -> Iterator[Site]:
-    with ExitStack() as stack:
-        yield Site(folder, stack)
 
 
 def ping(client: Namespace, source: str, target: str, size: int = 56) -> int:
@@ -82,6 +65,7 @@ def test_a_client_gets_an_address_and_traffic_crosses(site: Site, encryption: st
     site.logged("session-down alice")
 
 
+@pytest.mark.slow
 def test_two_clients_reach_each_other_and_one_without_ipv6_is_let_be(site: Site) -> None:
     first, second, plain = site.client(), site.client(), site.client()
     site.serve(network={**NETWORK, "forwarding": True})
