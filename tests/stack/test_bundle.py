@@ -10,14 +10,14 @@ from ipaddress import IPv4Address, IPv6Network
 
 import pytest
 from tests.oracle import ip
-from tests.stack.harness import INNER, Side, World
+from tests.stack.harness import INNER, Side, World, failures
 
 from headrace.errors import Slug
 from headrace.ipx.packet import Address, Packet
 from headrace.ipx.router import RouterConfig
-from headrace.model import Encryption, Failure
+from headrace.model import Encryption, Failure, FilterAction, FilterRule, SessionLimits
 from headrace.ppp import events as ppp_events
-from headrace.ppp.config import AuthAccept, IpxConfig, LinkConfig, MultilinkConfig
+from headrace.ppp.config import AuthAccept, BridgeConfig, IpxConfig, LinkConfig, MultilinkConfig
 from headrace.ppp.frame import Frame, Proto
 from headrace.ppp.multilink import Fragment, Sender, Terms
 from headrace.stack import events
@@ -143,6 +143,30 @@ def test_no_multilink_where_encryption_is_required() -> None:
     assert all(session.bundle is None for session in gateway.ladder._sessions.values())
 
 
+def test_limits_that_fragments_would_pass_by_end_the_attempt() -> None:
+    made = World()
+    gateway = made.gateway(link=LinkConfig(server=True, local_address=INNER, multilink=MultilinkConfig(b"\1gateway")))
+    judge = gateway.judge
+    assert judge is not None
+
+    def limited(request: ppp_events.AuthRequest) -> AuthAccept:
+        result = judge(request)
+        assert isinstance(result, AuthAccept)
+        return replace(result, limits=SessionLimits(rate_up=8000, session_time=900))
+
+    gateway.judge = limited
+    client = made.client(link=LinkConfig(server=False, multilink=MACHINE))
+    made.dial(client)
+    assert made.run(60, until=lambda: bool(failures(gateway)))
+    assert "multilink would pass by" in failures(gateway)[0].detail
+    plain = made.client("192.0.2.9", link=LinkConfig(server=False))
+    made.dial(plain)
+    assert made.run(60, until=lambda: bool(plain.of(events.TimeRemaining)))
+    (told,) = plain.of(events.TimeRemaining)
+    assert isinstance(told, events.TimeRemaining)
+    assert told.seconds == 900
+
+
 def test_what_we_send_ourselves_is_cut_over_both() -> None:
     made, gateway, one, two = world()
     head = gateway.ladder.sessions()[0]
@@ -233,3 +257,26 @@ def test_the_link_of_a_session_gets_its_addresses() -> None:
     assert isinstance(ours.remote_address, IPv4Address)
     made.run(400)
     assert gateway.ladder.sessions() == [ours]
+
+
+def test_who_has_filters_does_not_get_to_the_ethernet_where_there_are_none() -> None:
+    made = World()
+    gateway = made.gateway(
+        link=LinkConfig(server=True, local_address=INNER, bridge=BridgeConfig()), ethernet=EthernetConfig(bridge=True)
+    )
+    judge = gateway.judge
+    assert judge is not None
+
+    def filtered(request: ppp_events.AuthRequest) -> AuthAccept:
+        result = judge(request)
+        assert isinstance(result, AuthAccept)
+        return replace(result, limits=SessionLimits(filters=(FilterRule(FilterAction.DENY),)))
+
+    gateway.judge = filtered
+    client = made.client(link=LinkConfig(server=False, bridge=BridgeConfig()))
+    made.dial(client)
+    assert made.run(60, until=lambda: "bridge_filtered" in dropped(gateway))
+    made.run(20)
+    (session,) = gateway.ladder.sessions()
+    assert session.up
+    assert not session.bridged

@@ -755,6 +755,11 @@ class Ladder:
             case ppp_events.IpxDown():
                 record.ipx = ""
                 self._ethernets.ipx_down(record.handle)
+            case ppp_events.BridgeUp() if session.limits.filters:
+                # On the Ethernet there are no filters: who has some does not get there.
+                self._events.put(events.Dropped("ppp", "bridge_filtered", record.peer.remote))
+                session.link.withdraw(Proto.BCP, now)
+                self._touch("ppp", record.handle)
             case ppp_events.BridgeUp():
                 record.bridged = True
                 self._ethernets.bridge_up(record.handle, event.room, now, tagged=event.tagged)
@@ -803,8 +808,11 @@ class Ladder:
             record.up = True
             session.used = now
             self._limit(session, now)
-            if self.config.session_timeout:
-                session.link.time_remaining(self.config.session_timeout, "session limit of the gateway")
+            limits = session.limits
+            most = self.config.session_timeout if limits.session_time is None else limits.session_time
+            left = min((seconds for seconds in (most or None, limits.quota_time) if seconds is not None), default=None)
+            if left is not None:
+                session.link.time_remaining(left, "session limit of the gateway")
                 self._touch("ppp", record.handle)
             self._events.put(events.SessionUp(record))
 
@@ -853,6 +861,12 @@ class Ladder:
 
     def _bundle(self, session: Session, terms: Terms, now: float) -> None:
         """Find the bundle that a session belongs to; without one it leads its own."""
+        if session.limits.filters or session.limits.rate_up or session.limits.quota_octets is not None:
+            # Fragments do not pass the data plane's filters, rates and sums; a limit that can be passed by is none.
+            detail = "the user has filters, rates or a quota, which multilink would pass by; switch multilink off at the client"
+            session.link.close(Failure(Slug.IPCP_REFUSED, detail), now)
+            self._touch("ppp", session.record.handle)
+            return
         key = BundleKey(session.record.username, terms.discriminator)
         bundle = self._bundles.get(key) if len(terms.discriminator) > 1 else None
         if bundle is not None and bundle.takes(terms):
@@ -905,6 +919,7 @@ class Ladder:
             if frame.protocol not in FORWARDED or stays_on_link(frame.information):
                 head.link.receive(frame.emit(), now)
             elif head.link.is_open(frame.protocol) and is_its_own(frame.information, head):
+                head.used = now
                 self._events.put(events.Carried(head.record, frame.protocol, frame.information))
             else:
                 self._events.put(events.Dropped("ppp", "mp_spoofed_source", head.record.peer.remote))
