@@ -116,7 +116,10 @@ def deflate(frames: list[bytes], seconds: float) -> tuple[float, float, float]:
 def tcp(payload: bytes, number: int) -> bytes:
     """A segment of a bulk transfer, or an acknowledgement of one; with right checksums."""
     source, destination = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
-    segment = struct.pack("!HHIIBBHHH", 4000, 80, number * len(payload), 1 if payload else 1000 * number, 0x50, 0x10, 8192, 0, 0) + payload
+    segment = (
+        struct.pack("!HHIIBBHHH", 4000, 80, number * len(payload), 1 if payload else 1000 * number, 0x50, 0x10, 8192, 0, 0)
+        + payload
+    )
     pseudo = source + destination + struct.pack("!HH", 6, len(segment))
     segment = segment[:16] + struct.pack("!H", checksum(pseudo + segment)) + segment[18:]
     head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(segment), number, 0x4000, 64, 6, 0, source, destination)

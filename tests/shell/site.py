@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +57,14 @@ def headrace(*arguments: str) -> list[str]:
 
 
 def prepare(folder: Path) -> None:
-    """CA, certificates, accounts and secrets; made once for many tests."""
+    """CA, certificates, accounts and secrets, copied from what is made once."""
+    shutil.copytree(_prepared(), folder, dirs_exist_ok=True)
+
+
+@cache
+def _prepared() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="headrace-site-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     for name, text in (
         ("psk", PSK),
         ("wrong-psk", "another key of the same length"),
@@ -74,6 +85,7 @@ def prepare(folder: Path) -> None:
         ["account", "add", "bob", "--password-file", "password", "--config", "gateway.toml"],
     ):
         subprocess.run(headrace(*arguments), cwd=folder, check=True, capture_output=True, timeout=60)
+    return folder
 
 
 def toml(config: dict[str, dict[str, Any]]) -> str:

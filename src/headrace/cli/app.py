@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 from typer.main import get_command
 
-from headrace.cli import account, bench, check, control, demo, dial, exits, explain, inspect, pki, ppp, profile, serve
+from headrace.cli import account, bench, check, control, demo, dial, exits, explain, inspect, pki, ppp, profile, serve, watch
 from headrace.errors import ConfigError, HeadraceError
 from headrace.version import __version__
 
@@ -53,6 +53,7 @@ app.command("events", short_help="Follow what happens in a running gateway.")(co
 app.add_typer(account.app, name="account", short_help="Local accounts and groups.")
 app.add_typer(pki.app, name="pki", short_help="A small CA for computer certificates.")
 app.command("inspect", short_help="A capture, layer by layer and as the ladder.")(inspect.inspect)
+app.command("watch", short_help="One session of a running gateway, live and decrypted.")(watch.watch)
 app.command("profile", short_help="What a client imports: Windows, Apple, Linux, a printed page.")(profile.profile)
 app.command("explain", short_help="What an error number means, and what to do.")(explain.explain)
 

@@ -78,7 +78,7 @@ def inspect(
     keys = _keys(keylog, esp_keys, ike_keys, psk_file, password_file)
     secret = secret_from_file(l2tp_secret_file) if l2tp_secret_file else None
     dissector = Dissector(keys, secret=secret, clear=write is not None)
-    view = _View(dissector, json=json, verbose=verbose, packets=not ladder)
+    view = View(dissector, json=json, verbose=verbose, packets=not ladder)
     with ExitStack() as stack:
         source = _Source(stack, capture, interface, seconds)
         if layers is not None:
@@ -194,7 +194,7 @@ def _draw(dissector: Dissector, source: _Source, number: int, svg: Path | None) 
     raise CommandError(f"there is no packet {number}", f"the capture has {last}", REFUSED)
 
 
-class _View:
+class View:
     """Prints packets as they come, and the rest at the end."""
 
     def __init__(self, dissector: Dissector, *, json: bool, verbose: bool, packets: bool) -> None:
@@ -215,6 +215,7 @@ class _View:
         self._strange: dict[int, None] = {}
 
     def packet(self, packet: Packet) -> None:
+        """Print one packet, and remember it for the end."""
         self.seen += 1
         if self._begin is None:
             self._begin = packet.time
@@ -247,6 +248,7 @@ class _View:
                 print(f"{'':30}{detail}")
 
     def finish(self, written: int | None) -> None:
+        """Tell the conversations, and what all of it was."""
         conversations = self._ladders.finish()
         notes = self._notes(written)
         if self._json:

@@ -34,7 +34,7 @@ class Dissector:
 
     def __init__(self, keys: Keys | None = None, *, secret: bytes | None = None, clear: bool = False) -> None:
         """``secret`` uncovers hidden L2TP attributes; ``clear`` asks for ``Packet.clear_ip``."""
-        self.keys = keys or Keys()
+        self.keys = Keys() if keys is None else keys
         self.mppe = MppeReader(self.keys.password)
         self._ike = IkeDecoder(self.keys)
         self._fragments = ips.Reassembly()

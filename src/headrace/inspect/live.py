@@ -12,6 +12,7 @@ from typing import Final, Self
 from headrace.errors import HeadraceError
 from headrace.inspect.pcap import PACKET_MAX, Captured
 from headrace.inspect.pcapng import LINK_RAW
+from headrace.model import IPAddress
 
 _SO_ATTACH_FILTER: Final = 26
 _SOL_PACKET: Final = 263
@@ -23,7 +24,7 @@ _BUFFER: Final = 4 << 20
 _PORTS: Final = (500, 4500, 1701)
 
 # Classic BPF, on the network header: the socket is a cooked one. (code, operand, label if true, label if false)
-_LDB, _LDH, _LDH_X, _LDX_IHL = 0x30, 0x28, 0x48, 0xB1
+_LDW, _LDB, _LDH, _LDH_X, _LDX_IHL = 0x20, 0x30, 0x28, 0x48, 0xB1
 _RSH, _JEQ, _JSET, _RET = 0x74, 0x15, 0x45, 0x06
 _PROGRAM: Final[tuple[tuple[int | str, int, str, str], ...]] = (
     (_LDB, 0, "", ""),
@@ -59,11 +60,25 @@ _PROGRAM: Final[tuple[tuple[int | str, int, str, str], ...]] = (
 )
 
 
-def program() -> bytes:
-    """The filter as the kernel takes it."""
+def _only(host: IPAddress) -> tuple[tuple[int | str, int, str, str], ...]:
+    """What stands before the rest when only packets from or to one host are wanted: the words of both addresses, compared."""
+    words = [int.from_bytes(host.packed[at : at + 4], "big") for at in range(0, len(host.packed), 4)]
+    version, source, destination = (4, 12, 16) if host.version == 4 else (6, 8, 24)
+    rows: list[tuple[int | str, int, str, str]] = [(_LDB, 0, "", ""), (_RSH, 4, "", ""), (_JEQ, version, "", "leave")]
+    for at, matched, other in ((source, "wanted", "destination"), (destination, "wanted", "leave")):
+        for number, word in enumerate(words):
+            last = number == len(words) - 1
+            rows += [(_LDW, at + 4 * number, "", ""), (_JEQ, word, matched if last else "", other)]
+        if other == "destination":
+            rows.append((other, 0, "", ""))
+    return (*rows, ("wanted", 0, "", ""))
+
+
+def program(host: IPAddress | None = None) -> bytes:
+    """The filter as the kernel takes it; ``host`` is an outer address, of which alone packets are wanted."""
     places: dict[str, int] = {}
     rows: list[tuple[int, int, str, str]] = []
-    for code, operand, yes, no in _PROGRAM:
+    for code, operand, yes, no in (*(_only(host) if host is not None else ()), *_PROGRAM):
         if isinstance(code, str):
             places[code] = len(rows)
         else:
@@ -77,22 +92,35 @@ def program() -> bytes:
 class LiveCapture:
     """A packet socket on one interface. Needs CAP_NET_RAW: raises ``PermissionError`` without; ``HeadraceError`` for no such interface."""
 
-    def __init__(self, interface: str) -> None:
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, 0)
+    def __init__(self, interface: str, host: IPAddress | None = None) -> None:
+        """``interface`` may be empty: all of them. ``host`` chooses the packets from and to one outer address."""
+        everywhere = 0 if interface else socket.htons(_ETH_P_ALL)
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, everywhere)
         try:
-            code = program()
+            code = program(host)
             kept = ctypes.create_string_buffer(code, len(code))
             self._socket.setsockopt(
                 socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(code) // 8, ctypes.addressof(kept))
             )
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-            self._socket.bind((interface, _ETH_P_ALL))
+            if interface:
+                self._socket.bind((interface, _ETH_P_ALL))
+            else:
+                self._forget_the_unfiltered()
         except OSError as error:
             self._socket.close()
             if isinstance(error, PermissionError):
                 raise
             raise HeadraceError(f"interface {interface}: {error.strerror}; `ip link` lists them") from None
-        self._loopback = self._socket.getsockname()[3] == _LOOPBACK
+
+    def _forget_the_unfiltered(self) -> None:
+        """Throw away what came before the filter was there; what comes now has passed it."""
+        self._socket.setblocking(False)
+        for _ in range(_BUFFER // 256):
+            try:
+                self._socket.recv(1)
+            except BlockingIOError:
+                return
 
     def __enter__(self) -> Self:
         return self
@@ -110,10 +138,10 @@ class LiveCapture:
                 return
             self._socket.settimeout(left)
             try:
-                data, (_, _, kind, _, _) = self._socket.recvfrom(PACKET_MAX)
+                data, (_, _, kind, hardware, _) = self._socket.recvfrom(PACKET_MAX)
             except TimeoutError:
                 return
-            if kind == _OUTGOING and self._loopback:
+            if kind == _OUTGOING and hardware == _LOOPBACK:
                 continue  # it comes back in a moment
             number += 1
             yield Captured(number, time.time(), LINK_RAW, data, len(data))

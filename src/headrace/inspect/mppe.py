@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,10 +19,23 @@ from headrace.wire import Malformed
 
 CALLS_MAX: Final = 1024
 _FLUSHED: Final = 0x8000
+_COMPRESSED: Final = 0x2000
 _ENCRYPTED: Final = 0x1000
 _COUNT: Final = 0x0FFF
 _BEHIND_MAX: Final = 2048
 """Half of the counter's range: what is further ahead is a repeated packet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One direction of MPPE in the middle of its life."""
+
+    start_key: bytes = field(repr=False)
+    bits: int
+    stateless: bool
+    session_key: bytes = field(repr=False)
+    """Where the chain of keys stood when ``count`` was the next."""
+    count: int
 
 
 @dataclass(slots=True)
@@ -34,11 +48,13 @@ class _Chain:
     key: bytes = field(repr=False)
     count: int = 0
     stream: Any = field(default=None, repr=False)
+    joined: bool = False
+    """Came in the middle: a stateful stream is not known before it is begun anew."""
 
     def decrypt(self, header: int, data: bytes) -> bytes | None:
         """The inside of a packet, ``None`` for one that is repeated or follows a gap."""
         ahead = ((header & _COUNT) - self.count) & _COUNT
-        if ahead > _BEHIND_MAX or not header & _ENCRYPTED:
+        if ahead > _BEHIND_MAX or not header & _ENCRYPTED or header & _COMPRESSED:
             return None
         if self.stateless:
             for _ in range(ahead + 1):
@@ -52,7 +68,7 @@ class _Chain:
                     changed = True
             if changed or header & _FLUSHED:
                 self.stream = None
-            elif ahead:
+            elif ahead or (self.joined and self.stream is None):
                 return None  # what lies between is lost, and the stream with it until the next flush
         self.count = ((header & _COUNT) + 1) & _COUNT
         if self.stream is None:
@@ -64,10 +80,13 @@ class _Chain:
 class _Call:
     challenge: bytes = b""
     server: bytes = b""
-    """Who asked, as a packed end."""
+    """Who asked, as a packed end, or the beginning of one."""
     start: dict[bool, bytes] = field(default_factory=dict, repr=False)
     """By whether the server sends."""
     chains: dict[bool, _Chain] = field(default_factory=dict)
+
+    def by_server(self, sender: bytes) -> bool:
+        return sender.startswith(self.server)
 
 
 class MppeReader:
@@ -76,7 +95,21 @@ class MppeReader:
     def __init__(self, password: str) -> None:
         self._hash = nt_password_hash(password) if password else b""
         self._calls: OrderedDict[bytes, _Call] = OrderedDict()
+        self._watched: _Call | None = None
         self.problem = ""
+
+    def watch(self, server: bytes, chains: Mapping[bool, Chain]) -> None:
+        """Go on in the middle of a call, with where its chains of keys stand; ``server`` is the gateway's outer address, packed.
+
+        ``chains`` has a direction by whether the server sends.
+        """
+        self._watched = _Call(
+            server=server,
+            chains={
+                sends: _Chain(one.start_key, one.bits, one.stateless, one.session_key, one.count, joined=True)
+                for sends, one in chains.items()
+            },
+        )
 
     def see(self, call: bytes, sender: bytes, frame: Frame) -> None:
         """Take a control frame."""
@@ -113,14 +146,14 @@ class MppeReader:
         if found is None or not found.start or option is None or not strengths(option.value):
             return
         # What one side acknowledges is what the other wants to receive: so it is what this side sends.
-        server = sender == found.server
+        server = found.by_server(sender)
         start, bits = found.start[server], strengths(option.value)[0]
         found.chains[server] = _Chain(start, bits, bool(option.value & STATELESS), session_key(start, bits))
 
     def decrypt(self, call: bytes, sender: bytes, information: bytes) -> Frame | None:
         """The frame inside a protocol 00fd packet; ``None`` if it cannot be read."""
-        found = self._calls.get(call)
-        chain = found.chains.get(sender == found.server) if found else None
+        found = self._calls.get(call, self._watched)
+        chain = found.chains.get(found.by_server(sender)) if found else None
         if chain is None or len(information) < 3:
             return None
         plain = chain.decrypt(int.from_bytes(information[:2], "big"), information[2:])

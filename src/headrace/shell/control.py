@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 from headrace.errors import ConfigError, HeadraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
     from pathlib import Path
 
     from headrace.shell.events import Event
@@ -89,6 +89,8 @@ class _Connection:
 
     def __init__(self, server: ControlServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server = server
+        self.owner = False
+        """Root or the gateway's own user."""
         self.reader = reader
         self.writer = writer
         self.wanted: frozenset[str] | None = None
@@ -183,6 +185,8 @@ class _Connection:
         if handler is None:
             known = ", ".join(sorted([*self.server.handlers, "subscribe"]))
             raise ControlError(f"unknown verb {str(verb)[:40]!r}", f"known: {known}")
+        if verb in self.server.owner_only and not self.owner:
+            raise ControlError(f"{verb} is for root and the gateway's own user", "use sudo")
         return await handler(request)
 
     def subscribe(self, identity: object, request: Json) -> Json:
@@ -203,8 +207,16 @@ class ControlServer:
     """
 
     def __init__(
-        self, path: Path, handlers: Mapping[str, Handler], *, group: str = "", idle_timeout: float = IDLE_TIMEOUT
+        self,
+        path: Path,
+        handlers: Mapping[str, Handler],
+        *,
+        group: str = "",
+        idle_timeout: float = IDLE_TIMEOUT,
+        owner_only: Collection[str] = (),
     ) -> None:
+        """``owner_only`` names verbs that the group may not use."""
+        self.owner_only = frozenset(owner_only)
         self.path = path
         self.handlers = dict(handlers)
         self.idle_timeout = idle_timeout
@@ -285,7 +297,7 @@ class ControlServer:
             if len(self._connections) >= CONNECTIONS_MAX:
                 await connection.send(_failure(None, ControlError("too many connections", "close some")))
                 return
-            refusal = self._refusal(writer)
+            refusal = self._refusal(connection)
             if refusal is not None:
                 log.warning("control socket: refused %s", refusal)
                 await connection.send(_failure(None, ControlError("not allowed", "use root, or join gateway.control_group")))
@@ -301,10 +313,11 @@ class ControlServer:
             self._connections.pop(connection, None)
             writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
 
-    def _refusal(self, writer: asyncio.StreamWriter) -> str | None:
+    def _refusal(self, connection: _Connection) -> str | None:
         """Say who it is if they may not, by the credentials that the kernel vouches for."""
-        peer: socket.socket = writer.get_extra_info("socket")
+        peer: socket.socket = connection.writer.get_extra_info("socket")
         pid, uid, gid = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        connection.owner = allowed(uid, gid, None)
         return None if allowed(uid, gid, self._gid) else f"user {uid}, process {pid}"
 
 

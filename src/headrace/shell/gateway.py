@@ -31,7 +31,7 @@ from headrace.ike.endpoint import IkeEndpoint
 from headrace.model import Endpoint, Failure, Rung
 from headrace.ppp.config import AuthAccept, AuthReject
 from headrace.ppp.frame import Proto
-from headrace.shell import build, logs
+from headrace.shell import build, logs, watching
 from headrace.shell import events as out
 from headrace.shell.certcheck import advise
 from headrace.shell.config import load_config
@@ -62,6 +62,7 @@ _SHUTDOWN_TIMEOUT: Final = 5.0
 """Seconds that peers have to answer before the process ends all the same."""
 _REMIND: Final = 60.0
 """Seconds between reminders of a gateway without encryption."""
+_OWNER_ONLY: Final = ("keys",)
 _STATUS_INTERVAL: Final = 30.0
 """Seconds between lines for the service manager's status."""
 _MAX_WAITING: Final = 1024
@@ -270,7 +271,7 @@ class Gateway:
         )
         self._driver = Driver(self._ladder, self._plane, self._engine, self._listeners, self._on_event, taps)
         self._workers = self._resources.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="headrace-auth"))
-        control = ControlServer(section.control_socket, self._verbs(), group=section.control_group)
+        control = ControlServer(section.control_socket, self._verbs(), group=section.control_group, owner_only=_OWNER_ONLY)
         self._control = await self._resources.enter_async_context(control)
         self._metrics = Metrics(self._snapshot)
         if config.metrics.listen is not None:
@@ -492,6 +493,7 @@ class Gateway:
             "sessions": self._verb_sessions,
             "refusals": self._verb_refusals,
             "disconnect": self._verb_disconnect,
+            "keys": self._verb_keys,
             "reload": self._verb_reload,
             "shutdown": self._verb_shutdown,
         }
@@ -537,20 +539,47 @@ class Gateway:
     async def _verb_refusals(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"refusals": [event.json() for event in self._refusals]}
 
-    async def _verb_disconnect(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        wanted = arguments.get("session"), arguments.get("user"), arguments.get("address")
-        if not any(w is not None for w in wanted):
+    def _chosen(self, arguments: dict[str, Any]) -> list[events.SessionRecord]:
+        """The sessions that a request names. Raises ``LocalError`` if it names none."""
+        session, user, address = wanted = arguments.get("session"), arguments.get("user"), arguments.get("address")
+        if all(one is None for one in wanted):
             raise LocalError("name a session, a user or an address")
-        session, user, address = wanted
-        count = 0
-        for record in self._ladder.sessions():
-            match = (session is None or record.handle == session) and (user is None or record.username == user)
-            if match and (address is None or str(address) in (str(record.remote_address), str(record.peer.remote.address))):
-                count += self._ladder.disconnect(
-                    record.handle, Failure(Slug.ADMIN, "disconnected by the operator"), self._driver.now()
-                )
+        return [
+            record
+            for record in self._ladder.sessions()
+            if session is None or record.handle == session
+            if user is None or record.username == user
+            if address is None or str(address) in (str(record.remote_address), str(record.peer.remote.address))
+        ]
+
+    async def _verb_disconnect(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        failure = Failure(Slug.ADMIN, "disconnected by the operator")
+        count = sum(self._ladder.disconnect(one.handle, failure, self._driver.now()) for one in self._chosen(arguments))
         self._driver.flush()
         return {"disconnected": count}
+
+    async def _verb_keys(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What opens the packets of one session that is up: for `headrace watch`, and for nobody but root and our own user."""
+        chosen = [record for record in self._chosen(arguments) if record.up]
+        if len(chosen) != 1:
+            found = ", ".join(str(record.handle) for record in chosen[:16]) or "none"
+            raise LocalError(f"{len(chosen)} sessions match ({found}); name one that is up: `headrace sessions` lists them")
+        record = chosen[0]
+        peer = record.peer
+        self._emit(
+            out.Notice(time=time.time(), text=f"the keys of session {record.handle} of {record.username} were asked for")
+        )
+        return {
+            "session": self._record(record).json(),
+            "remote": [str(peer.remote.address), peer.remote.port],
+            "local": [str(peer.local.address), peer.local.port],
+            "esp": [watching.sa_keys(self._plane.export_sa(index).keys) for index in self._ladder.sas(peer.handle).values()],
+            "mppe": [
+                watching.mppe_keys(one)
+                for one in (self._plane.export_mppe(record.index, outbound=outbound) for outbound in (False, True))
+                if one is not None
+            ],
+        }
 
     async def _verb_reload(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"reloaded": True, "at_next_start": list(await self.reload())}

@@ -306,6 +306,11 @@ class Ladder:
         """The records of all sessions, oldest first."""
         return [session.record for session in self._sessions.values()]
 
+    def sas(self, peer: int) -> dict[tuple[int, bool], int]:
+        """The SAs of a peer, by its handle: (SPI, outbound) to the index in the data plane's table."""
+        found = self._peers.get(peer)
+        return dict(found.sas) if found is not None else {}
+
     def peers(self) -> list[events.PeerRecord]:
         """The records of all peers, oldest first."""
         return [peer.record for peer in self._peers.values()]
