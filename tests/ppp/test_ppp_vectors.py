@@ -1,4 +1,4 @@
-"""Published vectors: RFC 1320 (MD4), RFC 2759 (MS-CHAPv2), RFC 3079 (MPPE keys)."""
+"""Published vectors: RFC 1320 (MD4), RFC 2433 (MS-CHAP), RFC 2759 (MS-CHAPv2), RFC 3079 (MPPE keys)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from headrace.ppp.chap import md5_response
 from headrace.ppp.md4 import md4
-from headrace.ppp.mppe import key_length, next_key, rc4, session_key, start_keys
+from headrace.ppp.mppe import key_length, next_key, rc4, session_key, start_keys, start_keys_v1
 from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 
 H = bytes.fromhex
@@ -115,3 +115,17 @@ def test_any_password_has_a_response(password: str, challenge8: bytes) -> None:
     nt_hash = nt_password_hash(password)
     assert len(nt_hash) == 16
     assert len(nt_response(nt_hash, challenge8)) == 24
+
+
+def test_rfc2433_sample() -> None:
+    """RFC 2433 appendix B.2: the response of version 1."""
+    assert nt_password_hash("MyPw") == H("fc156af7edcd6c0edde3337d427f4eac")
+    response = nt_response(nt_password_hash("MyPw"), H("102db5df085d3041"))
+    assert response == H("4e9d3c8f9cfd385d5bf4d3246791956ca4c351ab409a3d61")
+
+
+def test_rfc3079_version_1_sample() -> None:
+    """RFC 3079 section 2.5.3: 128 bits from version 1."""
+    send, receive = start_keys_v1(nt_password_hash("clientPass"), H("102db5df085d3041"))
+    assert send == receive == H("a8947850cfc0acc1d1789fb62ddcddb0")
+    assert session_key(send, 128) == H("59d159bc09f76f1da2a86a28ffec0b1e")
