@@ -46,10 +46,12 @@ class Md5Peer(PeerMethod):
     method = AuthMethod.EAP_MD5
 
     def receive(self, data: bytes, identifier: int) -> bytes | None:
-        """MD5 over identifier, password and challenge."""
+        """MD5 over identifier, password and challenge, and whose it is."""
         challenge = Value.parse(data).value
         if not challenge:
             self.peer.port.drop("eap_size")
             return None
         self.complete = True
-        return Value(md5_response(identifier, self.credentials.password.encode(), challenge)).emit()
+        # pppd looks the secret up by this name, not by that of the identity.
+        name = self.credentials.username.encode()[:NAME_LIMIT]
+        return Value(md5_response(identifier, self.credentials.password.encode(), challenge), name).emit()
