@@ -262,7 +262,7 @@ def pipeline(document: Row) -> str:
 
 def tunnels(document: Row) -> str:
     """TCP through a whole tunnel."""
-    return table(tunnel.COLUMNS, tunnel.table(document), left=3)
+    return table(tunnel_report.COLUMNS, tunnel_report.table(document), left=3)
 
 
 def sessions(document: Row) -> str:
