@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.bench import plot, tunnel
+from headrace.bench import plot, tunnel_report
 from headrace.bench.cases import ESP, MPPE
 from headrace.bench.native import BenchError
 from headrace.bench.report import Report
