@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from ipaddress import IPv6Address, IPv6Network
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from scapy.layers import dhcp6 as s6
 from scapy.layers import inet6 as s
 from scapy.layers.inet import UDP
+from tests import dissect
 
 from headrace.ip6.host import IpHost
 from headrace.ip6.router import BURST, INTERVAL, IpRouter, RouterConfig, split
@@ -302,3 +304,27 @@ def test_no_octets_make_it_raise(octets: bytes, start: bytes) -> None:
     body = s.IPv6(src=CLIENT, dst="ff02::1:2") / UDP(sport=546, dport=547) / octets
     made.receive(bytes(body), 1.0)
     host.receive(bytes(s.IPv6(src=US, dst="ff02::1", hlim=255) / s.ICMPv6ND_RA() / octets), 1.0)
+
+
+@pytest.mark.skipif(dissect.NONE, reason="tshark is not installed")
+def test_tshark_reads_what_both_ends_say(tmp_path: Path) -> None:
+    made, host = router(), IpHost(IPv6Address(CLIENT), 0.0)
+    host.tick(0.0)
+    said = [bytes(packet) for packet in host.poll_packets()]
+    for question in (
+        said[0],
+        s.IPv6(src="::", dst="ff02::1:ff00:1", hlim=255) / s.ICMPv6ND_NS(tgt=US),
+        s.IPv6(src=CLIENT, dst=US) / s.ICMPv6EchoRequest(data=b"hello"),
+        dhcp(s6.DHCP6_Solicit(trid=1) / client_id() / ia_pd() / s6.DHCP6OptOptReq(reqopts=[23])),
+        dhcp(s6.DHCP6_Request(trid=2) / client_id() / server_id() / ia_pd() / s6.DHCP6OptIA_NA(iaid=3)),
+        dhcp(s6.DHCP6_Release(trid=3) / client_id() / server_id() / ia_pd()),
+    ):
+        said += [bytes(answer) for answer in ask(made, question)]
+    frames = [b"\xff\x03\x00\x57" + packet for packet in said]
+    fields = ("icmpv6.type", "icmpv6.checksum.status", "dhcpv6.msgtype", "dhcpv6.iaprefix.pref_addr", "icmpv6.opt.prefix")
+    rows = dissect.dissect(dissect.capture(tmp_path / "ip6.pcap", dissect.PPP, frames), *fields)
+    assert [row[1] for row in rows[:4]] == ["133", "134", "136", "129"]
+    assert {row[2] for row in rows[:4]} == {"1"}, "right checksums"
+    assert [row[3] for row in rows[4:]] == ["2", "7", "7"]
+    assert rows[4][4] == "2001:db8:0:100::"
+    assert rows[1][5] == str(PREFIX.network_address)

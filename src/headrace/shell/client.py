@@ -29,7 +29,7 @@ from headrace.shell.resolver import HostChanges, restore
 from headrace.shell.sockets import open_listener
 from headrace.shell.tables import EngineTables
 from headrace.shell.tap import BRIDGE_MTU, IPX_MTU, Tap
-from headrace.shell.tun import Tun
+from headrace.shell.tun import Tun, TunError
 from headrace.stack import events
 from headrace.stack.ethernet import BRIDGE, IPX
 from headrace.stack.ids import TunnelIds
@@ -120,6 +120,7 @@ class Call:
         self._wall = time.time() - self._began
         self.ping_result: PingResult | None = None
         self._configured = False
+        self._has6 = False
 
     def say(self, text: str, **data: Any) -> None:
         """One line of progress: for a person on stderr, or JSON on stdout."""
@@ -195,7 +196,10 @@ class Call:
                     return
                 self._on_event(event, ladder, keylog)
                 if isinstance(event, events.Ip6Learned) and self._configured:
-                    self._configure6(tun, HostChanges(tun.name))
+                    try:
+                        self._configure6(tun, HostChanges(tun.name))
+                    except TunError as error:  # IPv4 goes on
+                        self.say(str(error), event="warning", warning=str(error))
 
             driver = Driver(ladder, plane, engine, [listener], on_event, taps)
             engine.start()
@@ -269,9 +273,11 @@ class Call:
     def _configure6(self, tun: Tun, changes: HostChanges) -> None:
         """Give the TUN the IPv6 addresses that are known by now, and take away those that are no more."""
         session = self.session
-        if session is None or session.link_local is None:
+        if session is None or (session.link_local is None and not self._has6):
             return
-        tun.configure6([IPv6Interface((address, 64)) for address in (session.link_local, *session.addresses6)])
+        self._has6 = session.link_local is not None
+        own = () if session.link_local is None else (session.link_local, *session.addresses6)
+        tun.configure6([IPv6Interface((address, 64)) for address in own])
         if session.addresses6:
             halves = [IPv6Network("::/1"), IPv6Network("8000::/1")] if self.config.default_route else []
             changes.routes([*halves, *(network for network in self.config.routes if isinstance(network, IPv6Network))])

@@ -134,7 +134,7 @@ class SessionDown:
 
 @dataclass(frozen=True, slots=True)
 class Ip6Learned:
-    """Client: the IPv6 addresses, name servers or router of a session have changed."""
+    """Client: the IPv6 addresses, name servers or router of a session have changed, or IPv6 has gone."""
 
     session: SessionRecord
 

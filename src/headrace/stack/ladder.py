@@ -833,6 +833,7 @@ class Ladder:
         session.record.addresses6 = session.record.dns6 = ()
         self._timers.set(("ip6", session.record.handle), None)
         self._update(session, open6=False, own6=None)
+        self._events.put(events.Ip6Learned(session.record))
 
     def _pump_ip6(self, session: Session) -> None:
         end, record = session.end6, session.record
