@@ -37,6 +37,19 @@ def test_md5_challenge() -> None:
     assert both.server.one(Authenticated).method is M.EAP_MD5
 
 
+@pytest.mark.parametrize("password", ["wonderland", "nope"])
+def test_verdicts_of_mschap_have_the_identifier_of_what_they_judge(password: str) -> None:
+    """pppd looks up by it which proof it waits for, and takes any other for a wrong one."""
+    both = pair(eap_server(M.EAP_MSCHAP_V2), eap_client(M.EAP_MSCHAP_V2, password=password))
+    both.until(Ipv4Up) if password == "wonderland" else both.until_down()
+    said, answered = (
+        [frame.information for frame in end.sent if frame.protocol == 0xC227 and frame.information[4:5] == b"\x1a"]
+        for end in (both.server, both.client)
+    )
+    (response,) = {packet[6] for packet in answered if packet[5] == 2}
+    assert {packet[6] for packet in said if packet[5] in (3, 4)} == {response}
+
+
 @pytest.mark.parametrize("mru", [128, 576, 1400])
 @pytest.mark.parametrize("method", [M.EAP_TLS, M.PEAP])
 def test_fragments_fit_the_link(method: AuthMethod, mru: int) -> None:

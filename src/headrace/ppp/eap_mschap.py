@@ -65,12 +65,12 @@ class MsChapServer(ServerMethod):
 
     def start(self) -> None:
         """Send the challenge."""
-        self._identifier = self.server.identifier
+        self._identifier = (self.server.identifier + 1) & 0xFF
         self._challenge = self.rand(CHALLENGE_SIZE)
         self._say(CHALLENGE, Value(self._challenge, self.config.name.encode()[:NAME_LIMIT]).emit())
 
     def _say(self, code: int, body: bytes) -> None:
-        self._identifier = (self._identifier + 1) & 0xFF
+        # A verdict has the identifier of what it judges, as in RFC 2759; pppd finds by it what proof it waits for.
         self.server.say(emit(code, self._identifier, body))
 
     def receive(self, data: bytes) -> None:
@@ -100,6 +100,7 @@ class MsChapServer(ServerMethod):
         response = Value.parse(body)
         if identifier != self._identifier and not self._refusals:
             raise Malformed("eap", "mschap", HEADER + 1, f"identifier {identifier}, not {self._identifier}")
+        self._identifier = identifier
         if len(response.value) != RESPONSE_SIZE or len(response.name) > NAME_LIMIT:
             detail = f"a response of {len(response.value)} octets and a name of {len(response.name)}"
             self.server.reject(Failure(Slug.AUTH_FAILED, detail))
@@ -110,7 +111,7 @@ class MsChapServer(ServerMethod):
             self.server.ask(self._name, self._challenge, response.value)
 
     def _receive_change(self, data: bytes) -> None:
-        _, _, body = parse(data)
+        _, self._identifier, body = parse(data)
         reader = Reader(body, "eap", HEADER + _HEADER)
         change = reader.take(CHANGE_SIZE, "mschap")
         self.server.ask(self._name, self._challenge, reader.take(RESPONSE_SIZE, "mschap"), change)
