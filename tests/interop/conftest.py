@@ -96,4 +96,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(", ".join(f"{name} {version}" for name, version in versions.items()))
     terminalreporter.write_line(f"captures, logs and configurations: {RESULTS}")
     if RESULTS.exists():
-        (RESULTS / "results.json").write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")
+        path = RESULTS / "results.json"
+        known = json.loads(path.read_text())["rows"] if path.exists() and config.option.keyword else []
+        ran = {row["scenario"]: row for row in rows}
+        rows = [ran.pop(row["scenario"], row) for row in known] + list(ran.values())
+        path.write_text(json.dumps({"versions": versions, "rows": rows}, indent=1) + "\n")

@@ -54,6 +54,9 @@ PARAMETERS: Final = {
     "HOLD": "",
     "LOSS": "",
     "REDIAL": "",
+    "PPP_EAP": "",
+    "FETCH": "",
+    "SERVE": "",
     "PING6": "",
     "PREFIX6": "",
     "BARRIER": "",
@@ -79,6 +82,9 @@ _MACHINE: Final = (
     f"-M pc -m 512 -smp 1 {_NATIVE if os.environ.get('HEADRACE_GUEST_KVM') else _EMULATED} "
     "-display none -no-reboot -no-user-config -nodefaults"
 ).split()
+
+_CLOCK: Final = "tsc=reliable" if os.environ.get("HEADRACE_GUEST_KVM") else "tsc=unstable clocksource=hpet"
+"""On a busy machine an emulated guest finds a wrong frequency for its TSC, and all its seconds are then many times too short."""
 
 _TUNSETIFF: Final = 0x400454CA
 _TUNSETPERSIST: Final = 0x400454CB
@@ -186,7 +192,7 @@ class Guest:
         if serial is not None:
             command += ["-serial", f"unix:{serial},server=on,wait=off"]
         command += ["-kernel", str(CACHE / "vmlinuz"), "-initrd", str(CACHE / "initrd.gz")]
-        command += ["-append", "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable random.trust_cpu=on"]
+        command += ["-append", f"console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on {_CLOCK}"]
         command += ["-drive", f"file={CACHE}/root.ext4,if=none,id=d0,format=raw,snapshot=on,cache=unsafe"]
         command += ["-device", "virtio-blk-pci,drive=d0", "-fsdev", f"local,id=f0,path={shared},security_model=none"]
         command += ["-device", "virtio-9p-pci,fsdev=f0,mount_tag=lab", "-device", "virtio-rng-pci"]

@@ -255,6 +255,7 @@ class Scenario:
             "esp": {},
             "l2tp": {},
             "ppp": {},
+            "eap": {},
             "network": {"address": INNER_IP, "dns": ["10.99.0.2"], "pools": {"clients": ["10.99.0.10-10.99.0.250"]}},
             "accounts": {"database": str(self.lab.accounts), "key_file": str(self.lab.accounts.with_suffix(".key"))},
         }

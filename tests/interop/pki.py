@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from tests.interop.guest import GUEST_IP, OUR_IP
+from tests.interop.guest import GUEST_IP, OUR_IP, USER
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -56,6 +56,17 @@ class Papers:
         for suffix in ("crt", "key"):
             (folder / "guest" / f"gateway.{suffix}").rename(folder / "guest" / f"guest.{suffix}")
         return Issued(folder)
+
+    @cached_property
+    def alice(self) -> Path:
+        """Certificate and key of the user alice, by the small CA, as the guest looks for them: ca.crt, guest.crt, guest.key."""
+        self.small_ca  # noqa: B018 (makes the CA)
+        home = self._lab.state / "pki" / "alice"
+        self._lab.run("pki", "issue", USER, "--dir", self._lab.state / "pki" / "ca", "--out", home)
+        for suffix in ("crt", "key"):
+            (found,) = (path for path in home.glob(f"*.{suffix}") if path.stem != "ca")
+            found.rename(home / f"guest.{suffix}")
+        return home
 
     @cached_property
     def revoked(self) -> Path:

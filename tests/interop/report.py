@@ -19,6 +19,7 @@ END: Final = "<!-- end of results -->"
 ROOMS: Final = {
     "client": "The guest as the client of `headrace serve`",
     "server": "The guest as the server of `headrace dial`",
+    "ppp": "Compression and EAP, the guest at either end",
     "many": "Several clients at once",
     "tshark": "Captures opened by tshark with our key log",
 }

@@ -1,19 +1,15 @@
-"""``headrace`` that wants MPPE stateful both ways, as no configuration can make it: stateless is better wherever packets get lost.
+"""``headrace`` that wants MPPE stateful in the direction that pppd asks for, too.
 
-Run as a script in place of ``python -m headrace``. pppd takes stateful MPPE if it is told to, but never asks for it; so this asks, and
-answers a request for stateless by a Nak, once. Nothing else differs.
+Run as a script in place of ``python -m headrace``. pppd takes stateful MPPE if it is told to, but never asks for it; so this answers a
+request for stateless by a Nak, once. Nothing else differs.
 """
 
 from __future__ import annotations
 
-from functools import partial
-
 from headrace.cli import main
 from headrace.ppp import ccp
 from headrace.ppp.automaton import Verdict
-from headrace.ppp.config import LinkConfig
 from headrace.ppp.option import Option
-from headrace.shell import build
 
 H128 = ccp.mppe_option((128,), stateless=True)
 
@@ -31,7 +27,6 @@ def reluctant(self: ccp.Ccp, options: tuple[Option, ...]) -> Verdict | None:
 
 
 ccp.Ccp.judge = reluctant  # type: ignore[method-assign]
-build.LinkConfig = partial(LinkConfig, mppe_stateless=False)  # type: ignore[assignment,attr-defined]
 
 if __name__ == "__main__":
     main()

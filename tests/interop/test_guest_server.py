@@ -104,7 +104,7 @@ def test_mppe_128(scenario: Scenario) -> None:
 def test_mppe_stateful_loss(scenario: Scenario) -> None:
     """Stateful MPPE both ways, every eleventh packet lost each way: each side asks the other for resets, and traffic goes on."""
     with scenario.server(PPP_OPTIONS="require-mppe-128;mppe-stateful", LOSS="11", HOLD="15"):
-        dialled = scenario.dial("--encryption", "required-128", "--ping-count", "40", launcher=STATEFUL)
+        dialled = scenario.dial("--encryption", "required-128", "--mppe-stateful", "--ping-count", "40", launcher=STATEFUL)
     assert dialled.event("connected")["session"]["mppe"] == "128-bit stateful"
     ping = dialled.event("ping")
     assert ping["received"] > ping["sent"] / 4, ping
@@ -160,7 +160,7 @@ def test_no_proposal(scenario: Scenario) -> None:
 
 def test_defaults(scenario: Scenario) -> None:
     """xl2tpd and pppd with nothing set but addresses: BSD and Deflate compression, IPV6CP and VJ are asked for."""
-    with scenario.server(PPP_BASE="", PPP_OPTIONS="", L2TP_OPTIONS=""):
+    with scenario.server(PPP_BASE="", PPP_OPTIONS="", L2TP_OPTIONS="", L2TP_GLOBAL="force userspace = yes"):
         dialled = scenario.dial()
     connected(scenario, dialled)
 

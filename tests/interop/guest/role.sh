@@ -73,6 +73,7 @@ connections { l2tp {
   dpd_timeout = $DPD_TIMEOUT
   rekey_time = $IKE_REKEY
   over_time = 60s
+  rand_time = 0
   unique = $UNIQUE
   fragmentation = yes
   local { $LOCAL_AUTH
@@ -87,6 +88,7 @@ connections { l2tp {
       life_time = $ESP_LIFE
       rekey_bytes = $ESP_BYTES
       life_bytes = $((ESP_BYTES * 20))
+      rand_time = 0
       rand_bytes = 0
       dpd_action = $DPD_ACTION
   } }
@@ -101,7 +103,16 @@ printf '%s\n' "$PPP_BASE" "$PPP_OPTIONS" | tr ';' '\n' >>/etc/ppp/opts
 if [ "$ROLE" = server ]; then
 	printf '%s\n' auth "name lns" "ms-dns 10.99.0.1" >>/etc/ppp/opts
 else
-	printf '%s\n' noauth "user $PPP_USER" "password $PPP_PASS" ipcp-accept-local ipcp-accept-remote refuse-eap >>/etc/ppp/opts
+	printf '%s\n' noauth "user $PPP_USER" "password $PPP_PASS" ipcp-accept-local ipcp-accept-remote >>/etc/ppp/opts
+	[ -n "$PPP_EAP" ] || echo refuse-eap >>/etc/ppp/opts
+fi
+if [ "$PPP_EAP" = tls ]; then
+	cp $J/pki/ca.crt $J/pki/guest.crt $J/pki/guest.key /etc/ppp/
+	if [ "$ROLE" = server ]; then
+		echo "* lns - /etc/ppp/guest.crt /etc/ppp/ca.crt /etc/ppp/guest.key *" >/etc/ppp/eaptls-server
+	else
+		printf '%s\n' "ca /etc/ppp/ca.crt" "cert /etc/ppp/guest.crt" "key /etc/ppp/guest.key" >>/etc/ppp/opts
+	fi
 fi
 {
 	printf '%s\n' "[global]" "port = 1701" "debug tunnel = yes" "debug state = yes" "debug network = yes" "auth file = /etc/xl2tpd/l2tp-secrets"
@@ -128,14 +139,18 @@ if [ "$IPSEC" != off ]; then
 		sleep .1
 	done
 fi
-xl2tpd -D -c /etc/xl2tpd/xl2tpd.conf -s /etc/xl2tpd/l2tp-secrets -p /run/xl2tpd/pid -C /run/xl2tpd/l2tp-control >$O/$TAG.xl2tpd.log 2>&1 &
-XL2TPD=$!
-n=0
-until [ -e /run/xl2tpd/l2tp-control ]; do
-	n=$((n + 1))
-	[ $n -gt 50 ] && break
-	sleep .1
-done
+start_xl2tpd() {
+	rm -f /run/xl2tpd/l2tp-control
+	xl2tpd -D -c /etc/xl2tpd/xl2tpd.conf -s /etc/xl2tpd/l2tp-secrets -p /run/xl2tpd/pid -C /run/xl2tpd/l2tp-control >>$O/$TAG.xl2tpd.log 2>&1 &
+	XL2TPD=$!
+	n=0
+	until [ -e /run/xl2tpd/l2tp-control ]; do
+		n=$((n + 1))
+		[ $n -gt 50 ] && break
+		sleep .1
+	done
+}
+start_xl2tpd
 : >$J/$TAG.ready
 
 uptime_() { cut -d. -f1 /proc/uptime; }
@@ -165,7 +180,7 @@ finish() {
 
 if [ "$ROLE" = client ]; then
 	if [ "$IPSEC" != off ]; then
-		swanctl --initiate --child l2tp --timeout 25 >$O/$TAG.initiate.log 2>&1 || {
+		swanctl --initiate --child l2tp --timeout 60 >$O/$TAG.initiate.log 2>&1 || {
 			swanctl --list-sas | grep -q ESTABLISHED && finish 11 "quick mode: $(tail -1 $O/$TAG.initiate.log)"
 			finish 10 "phase 1: $(tail -1 $O/$TAG.initiate.log)"
 		}
@@ -189,6 +204,10 @@ if [ "$ROLE" = client ]; then
 	ping -c 4 -i .1 -s 56 "$P" >$O/$TAG.ping.txt 2>&1 || r=1
 	ping -c 3 -i .1 -s 1300 "$P" >>$O/$TAG.ping.txt 2>&1 || r=1
 	S="ip=$(ppp_ip) peer=$P $(mppe)"
+	if [ -n "$FETCH" ]; then
+		timeout 30 bash -c 'exec 3<>"/dev/tcp/$0" && printf "GET /file HTTP/1.0\r\n\r\n" >&3 && cat <&3' "$FETCH" 2>$O/$TAG.wget.log |
+			sed '1,/^\r$/d' | sha256sum >$O/$TAG.fetch.txt
+	fi
 	if [ -n "$PING6" ]; then
 		n=0
 		until [ -n "$(ppp_ip6)" ] || [ $n -gt 100 ]; do
@@ -221,13 +240,23 @@ if [ "$ROLE" = client ]; then
 		ping -c 10 -i .2 "$P" >$O/$TAG.after.txt 2>&1 || r=1
 	fi
 	if [ -n "$REDIAL" ]; then
-		n=0
+		begun=$(uptime_)
 		until ping -c 3 -i .2 -W 1 "$P" >$O/$TAG.again.txt 2>&1; do
-			n=$((n + 1))
-			[ $n -gt "$REDIAL" ] && r=1 && break
+			[ $(($(uptime_) - begun)) -gt "$REDIAL" ] && r=1 && break
 			sleep .5
+			[ -n "$(ppp_ip)" ] && continue
+			# As NetworkManager does: xl2tpd by itself would go on with the tunnel that nobody knows any more.
+			kill -9 $XL2TPD
+			swanctl --list-sas | grep -q INSTALLED || swanctl --initiate --child l2tp --timeout 20 >>$O/$TAG.initiate.log 2>&1
+			start_xl2tpd
+			echo "c l" >/run/xl2tpd/l2tp-control
+			n=0
+			until [ -n "$(ppp_ip)" ] || [ $n -gt 50 ]; do
+				n=$((n + 1))
+				sleep .2
+			done
 		done
-		S="$S, again ip=$(ppp_ip)"
+		S="$S, again ip=$(ppp_ip) after $(($(uptime_) - begun)) s"
 	fi
 	[ "$IPSEC" = off ] || swanctl --list-sas >$O/$TAG.sas.txt 2>&1
 	echo "d l" >/run/xl2tpd/l2tp-control
@@ -260,10 +289,16 @@ while [ $(($(uptime_) - begun)) -lt "$SERVER_TIME" ] && [ ! -e $J/stop ]; do
 		radvd -n -d 3 -m logfile -l $O/$TAG.radvd.log -C /tmp/radvd.conf -p /run/radvd.pid &
 		RADVD=$!
 	fi
+	if [ -n "$SERVE" ] && [ -n "$a" ] && [ -z "$UP" ]; then
+		seq 1 "$SERVE" >/tmp/file
+		busybox httpd -p 8080 -h /tmp
+	fi
 	[ -n "$a" ] && UP=$a
 	sleep .2
 done
 [ -z "$RADVD" ] || kill $RADVD
+# A short call may have come and gone between two looks.
+[ -n "$UP" ] || UP=$(sed -n 's/^remote IP address //p' $O/$TAG.pppd.log 2>/dev/null | tail -1)
 swanctl --list-sas >$O/$TAG.sas.txt 2>&1
 [ -n "$UP" ] && finish 0 "had a session, peer=$UP $(mppe)"
 finish 13 "no session: $(grep -iE 'fail|refus|requir' $O/$TAG.pppd.log 2>/dev/null | grep -v '# (from' | tail -2 | tr '\n' '|')"
