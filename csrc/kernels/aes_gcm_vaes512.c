@@ -14,8 +14,9 @@
  * has one to eight vectors and ends with the lengths, and its powers end with H^1 there.
  *
  * VAESENC can go to two pipes, VPCLMULQDQ to one of them only, for two cycles: a vector costs 14 cycles if both kinds are in
- * flight all the time. So a block is encrypted while the one before it is hashed. Short packets overlap by themselves: each is
- * a straight line of instructions, and the processor has two or three of them in flight.
+ * flight all the time. So a block is encrypted while the one before it is hashed, and decrypted while it is hashed itself; if
+ * the ICV of a long packet turns out wrong, the same stream is added once more, and no plaintext stays behind. Short packets
+ * overlap by themselves: each is a straight line of instructions, and the processor has two or three of them in flight.
  */
 #include "../cpu.h"
 
@@ -158,15 +159,6 @@ HR_INLINE void hash_vector(const struct gcm *g, struct sums *sums, __m128i hash,
  */
 #define TURN(turn) (((turn) + 1) % BLOCK_VECTORS)
 
-HR_INLINE __m128i hash_block(const struct gcm *g, __m128i hash, uint32_t from)
-{
-	struct sums sums;
-	HR_UNROLL
-	for (uint32_t turn = 0; turn < BLOCK_VECTORS; turn++)
-		hash_vector(g, &sums, hash, from, TURN(turn));
-	return reduce(&sums);
-}
-
 HR_INLINE void one_round(const struct gcm *g, __m512i stream[BLOCK_VECTORS], const uint32_t vectors, const uint32_t r)
 {
 	const __m512i key = round_key(g, r);
@@ -176,9 +168,9 @@ HR_INLINE void one_round(const struct gcm *g, __m512i stream[BLOCK_VECTORS], con
 }
 
 /* The key stream of `vectors` vectors from vector `from` on, a multiple of BLOCK_VECTORS; with `sums`, and between its rounds,
- * the hash of the block before. */
+ * the hash of the block that begins with vector `hashed`. */
 HR_INLINE void key_stream(const struct gcm *g, __m512i stream[BLOCK_VECTORS], uint32_t from, const uint32_t vectors,
-			  struct sums *sums, __m128i hash)
+			  struct sums *sums, __m128i hash, uint32_t hashed)
 {
 	const __m512i counter = _mm512_mask_set1_epi32(g->nonce, 0x8888, (int)__builtin_bswap32(4 * from));
 	__m512i key = round_key(g, 0);
@@ -190,7 +182,7 @@ HR_INLINE void key_stream(const struct gcm *g, __m512i stream[BLOCK_VECTORS], ui
 	for (uint32_t r = 1; r < 10; r++) {
 		one_round(g, stream, vectors, r);
 		if (sums != NULL && r <= BLOCK_VECTORS)
-			hash_vector(g, sums, hash, from - BLOCK_VECTORS, TURN(r - 1));
+			hash_vector(g, sums, hash, hashed, TURN(r - 1));
 	}
 	if (g->rounds > 10) {
 		one_round(g, stream, vectors, 10);
@@ -237,10 +229,10 @@ HR_INLINE uint32_t last_block(const struct gcm *g, uint32_t from, const int only
 	const uint8_t(*power)[16] = g->key->aes.power + HR_GHASH_POWERS - (g->slots - 4 * from);
 
 	if (direction == SEAL && !only) {
-		key_stream(g, stream, from, vectors, &sums, hash);
+		key_stream(g, stream, from, vectors, &sums, hash, from - BLOCK_VECTORS);
 		hash = reduce(&sums);
 	} else {
-		key_stream(g, stream, from, vectors, NULL, hash);
+		key_stream(g, stream, from, vectors, NULL, hash, 0);
 	}
 	if (only)
 		tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
@@ -287,24 +279,29 @@ HR_INLINE uint32_t last_block(const struct gcm *g, uint32_t from, const int only
 HR_INLINE uint32_t long_packet(const struct gcm *g, const enum direction direction)
 {
 	__m512i stream[BLOCK_VECTORS];
-	__m128i hash = _mm_setzero_si128(), tag_pad;
+	__m128i hash = _mm_setzero_si128(), tag_pad = hash;
 	uint32_t from = 0, ok;
 
 	if (direction == SEAL) {
-		key_stream(g, stream, 0, BLOCK_VECTORS, NULL, hash);
+		key_stream(g, stream, 0, BLOCK_VECTORS, NULL, hash, 0);
 		tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
 		add_stream(g, stream, 0);
 		for (from = BLOCK_VECTORS; g->vectors - from > BLOCK_VECTORS; from += BLOCK_VECTORS) {
 			struct sums sums;
-			key_stream(g, stream, from, BLOCK_VECTORS, &sums, hash);
+			key_stream(g, stream, from, BLOCK_VECTORS, &sums, hash, from - BLOCK_VECTORS);
 			add_stream(g, stream, from);
 			hash = reduce(&sums);
 		}
 	} else {
-		key_stream(g, stream, 0, 1, NULL, hash);
-		tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
-		for (; g->vectors - from > BLOCK_VECTORS; from += BLOCK_VECTORS)
-			hash = hash_block(g, hash, from);
+		do {
+			struct sums sums;
+			key_stream(g, stream, from, BLOCK_VECTORS, &sums, hash, from);
+			if (from == 0)
+				tag_pad = _mm512_extracti32x4_epi32(stream[0], 1);
+			add_stream(g, stream, from);
+			hash = reduce(&sums);
+			from += BLOCK_VECTORS;
+		} while (g->vectors - from > BLOCK_VECTORS);
 	}
 #define LAST(n)                                                                                                                \
 	case n:                                                                                                                \
@@ -323,9 +320,9 @@ HR_INLINE uint32_t long_packet(const struct gcm *g, const enum direction directi
 		break;
 	}
 #undef LAST
-	if (direction == OPEN && ok) {
+	if (direction == OPEN && !ok) { /* forged: the stream once more, and the text is what it was */
 		for (uint32_t done = 0; done < from; done += BLOCK_VECTORS) {
-			key_stream(g, stream, done, BLOCK_VECTORS, NULL, hash);
+			key_stream(g, stream, done, BLOCK_VECTORS, NULL, hash, 0);
 			add_stream(g, stream, done);
 		}
 	}
