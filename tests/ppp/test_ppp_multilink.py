@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import dissect
+from tests.ppp.harness import Pair, Script, client_config, options_of, server_config
 
+from headrace.model import Encryption
+from headrace.ppp.config import MultilinkConfig
+from headrace.ppp.events import Ipv4Up, MultilinkOffered
+from headrace.ppp.frame import Code, Packet, Proto
 from headrace.ppp.multilink import FRAGMENTS_MAX, PATIENCE, Fragment, Receiver, Sender, Terms
+from headrace.ppp.option import Option
 from headrace.wire import Malformed
 
 LONG, SHORT = Terms(1500, 1500), Terms(1500, 1500, short_in=True, short_out=True)
@@ -157,3 +163,77 @@ def test_tshark_puts_our_fragments_together(tmp_path: Path) -> None:
     rows = dissect.dissect(dissect.capture(tmp_path / "mp.pcap", dissect.PPP, pieces), "mp.first", "mp.last", "ip.len")
     assert rows[0][0].startswith("ppp:mp")
     assert [row[1] for row in rows] == ["1", "1", "0"] or [row[1] for row in rows] == ["True", "True", "False"]
+
+
+# --- what LCP agrees on -------------------------------------------------------------------------------------------------------
+
+MACHINE = MultilinkConfig(b"\1this machine", mrru=1500)
+
+
+def answer(option: Option, **config: object) -> Packet:
+    script = Script(server_config(**{"multilink": MACHINE, **config}))
+    (packet,) = [
+        packet for _, packet in script.say(Proto.LCP, Code.CONFIGURE_REQUEST, 9, (option,)) if packet.code in {2, 3, 4}
+    ]
+    return packet
+
+
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [
+        (Option(17, b"\x05\xdc"), Code.CONFIGURE_ACK),
+        (Option(17, b"\x00\x00"), Code.CONFIGURE_NAK),
+        (Option(17, b"\x00\xff"), Code.CONFIGURE_NAK),
+        (Option(17, b"\xff\xff"), Code.CONFIGURE_NAK),
+        (Option(18), Code.CONFIGURE_ACK),
+        (Option(19, b"\x03" + bytes(6)), Code.CONFIGURE_ACK),
+        (Option(19, b"\x00"), Code.CONFIGURE_ACK),
+        *((Option(17, bytes(n)), Code.CONFIGURE_REJECT) for n in (0, 1, 3, 4)),
+        (Option(18, b"x"), Code.CONFIGURE_REJECT),
+        (Option(19), Code.CONFIGURE_REJECT),
+    ],
+)
+def test_each_multilink_option_of_the_peer(option: Option, code: Code) -> None:
+    got = answer(option)
+    assert got.code == code
+    assert code != Code.CONFIGURE_NAK or options_of(got)[17] == b"\x05\xdc"
+
+
+@pytest.mark.parametrize("config", [{"multilink": None}, {"encryption": Encryption.REQUIRED}])
+def test_multilink_is_rejected_where_it_is_not_to_be(config: dict[str, object]) -> None:
+    for option in (Option(17, b"\x05\xdc"), Option(18)):
+        assert answer(option, **config).code == Code.CONFIGURE_REJECT
+    script = Script(server_config(**{"multilink": MACHINE, **config}))
+    script.hear()
+    assert not {17, 18, 19} & set(options_of(script.asked(Proto.LCP)))
+
+
+def test_both_ends_agree_on_sizes_numbers_and_names() -> None:
+    server = server_config(multilink=MultilinkConfig(b"\1gateway", mrru=2000, short=True))
+    pair = Pair(server, client_config(multilink=MACHINE)).until(MultilinkOffered)
+    assert pair.server.one(MultilinkOffered).terms == Terms(2000, 1500, True, False, MACHINE.discriminator)
+    assert pair.client.one(MultilinkOffered).terms == Terms(1500, 2000, False, True, b"\1gateway")
+
+
+def test_a_peer_without_multilink_is_a_plain_link() -> None:
+    pair = Pair(server_config(multilink=MACHINE), client_config()).until(Ipv4Up)
+    assert not pair.server.has(MultilinkOffered)
+    script = Script(server_config(multilink=MACHINE))
+    script.hear()
+    request = script.asked(Proto.LCP)
+    script.say(Proto.LCP, Code.CONFIGURE_NAK, request.identifier, (Option(17, b"\x04\x00"), Option(19, b"\1you")))
+    again = options_of(script.asked(Proto.LCP))
+    assert again[17] == b"\x04\x00"
+    assert 19 not in again
+    request = script.asked(Proto.LCP)
+    script.say(Proto.LCP, Code.CONFIGURE_REJECT, request.identifier, (Option(17, b"\x04\x00"),))
+    assert 17 not in options_of(script.asked(Proto.LCP))
+
+
+def test_nobody_answers_an_offer_twice() -> None:
+    script = Script(server_config(multilink=MACHINE, local_address=None))
+    assert script.link.deadline() is not None
+    script.link.lead(script.now)
+    script.link.follow(script.now)
+    script.link.fragment(b"x")
+    assert all(frame[:2] == b"\xc0\x21" for frame in script.end.drain()), "not before it was offered"

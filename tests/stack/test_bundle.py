@@ -280,3 +280,25 @@ def test_who_has_filters_does_not_get_to_the_ethernet_where_there_are_none() -> 
     (session,) = gateway.ladder.sessions()
     assert session.up
     assert not session.bridged
+
+
+def test_a_registered_protocol_reaches_the_program_and_comes_back() -> None:
+    made = World()
+    gateway = made.gateway(link=LinkConfig(server=True, local_address=INNER, foreign=frozenset({0x4021})))
+    client = made.client(link=LinkConfig(server=False, foreign=frozenset({0x4021, 0x4023})))
+    made.dial(client)
+    assert made.run(30, until=lambda: bool(client.of(events.SessionUp)) and bool(gateway.of(events.SessionUp)))
+    (ours,), (theirs,) = gateway.ladder.sessions(), client.ladder.sessions()
+    for protocol in (0x4021, 0x4023):
+        assert client.ladder.carry(theirs.handle, protocol, b"question", made.now)
+    made.pump(client)
+    made.run(2)
+    assert gateway.of(events.Carried) == [events.Carried(ours, 0x4021, b"question")]
+    assert client.of(events.ProtocolRejected) == [events.ProtocolRejected(theirs, 0x4023)]
+    assert gateway.ladder.carry(ours.handle, 0x4021, b"answer", made.now)
+    assert not gateway.ladder.carry(ours.handle, 0x4023, b"answer", made.now)
+    assert not gateway.ladder.carry(ours.handle, 0x4021, bytes(1600), made.now)
+    assert not gateway.ladder.carry(999, 0x4021, b"nobody", made.now)
+    made.pump(gateway)
+    made.run(2)
+    assert client.of(events.Carried) == [events.Carried(theirs, 0x4021, b"answer")]
