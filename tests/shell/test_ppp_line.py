@@ -18,6 +18,8 @@ from tests.shell.site import Dial, end, headrace, reason_to_skip
 
 from headrace.dataplane.hdlc import HdlcLine
 from headrace.dataplane.native import DataPlaneError
+from headrace.model import Compression
+from headrace.shell import build
 from headrace.shell.line import LineError, open_line
 from headrace.shell.netns import Namespace
 
@@ -59,6 +61,13 @@ def test_many_frames_at_once_come_in_turns() -> None:
         frames += line.batch.packets()
         octets = octets[taken:]
     assert [frame[-1] for frame in frames] == list(range(200))
+
+
+def test_deflate_is_left_out_where_there_is_no_zlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = (Compression.DEFLATE, Compression.MPPC)
+    assert build.compression_here(wanted) == wanted
+    monkeypatch.setattr(build, "deflate_available", lambda: False)
+    assert build.compression_here(wanted) == (Compression.MPPC,)
 
 
 def test_lines_that_are_none(tmp_path: Path) -> None:
