@@ -48,7 +48,7 @@ EXIT_START: Final = 3
 """This machine did not give something: a port, the TUN, a right."""
 
 _HANGUP_TIMEOUT: Final = 3.0
-_PING_TRIALS: Final = 3
+PING_TRIALS: Final = 3
 """Echo requests, a second each, that may go unanswered before those that count."""
 _RECONNECT_DELAY: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
@@ -299,7 +299,7 @@ class Call:
 
     async def _ping(self, source: IPv4Address, target: IPv4Address, device: str) -> None:
         # A server may agree to the addresses before it has set its interface up (pppd does), and lose what comes in between.
-        for _ in range(_PING_TRIALS):
+        for _ in range(PING_TRIALS):
             if (await ping(source, target, count=1, timeout=1.0, device=device)).received:
                 break
         result = await ping(source, target, count=self.config.ping_count, device=device)

@@ -33,7 +33,7 @@ from headrace.ppp.frame import Frame, Proto
 from headrace.ppp.link import Link
 from headrace.ppp.network import is_required
 from headrace.shell.build import VJ_SLOTS, compression_here
-from headrace.shell.client import EXIT_OK, EXIT_REFUSED, CallFailed
+from headrace.shell.client import EXIT_OK, EXIT_REFUSED, PING_TRIALS, CallFailed
 from headrace.shell.line import Line, open_line
 from headrace.shell.ping import PingResult, ping
 from headrace.shell.tun import MIN_MTU, Tun
@@ -121,6 +121,8 @@ class PppLine:
         self.config = config
         self.failure: Failure | None = None
         """Why the link has ended."""
+        self.hung_up = False
+        """The line itself is gone: there will be no other link on it."""
         self.up = asyncio.Event()
         self.over = asyncio.Event()
         self.local: IPv4Address | None = None
@@ -205,6 +207,8 @@ class PppLine:
     def _read_line(self) -> None:
         octets = self._line.read()
         if octets is None:
+            self.hung_up = True
+            self._loop.remove_reader(self._line.fd)
             self._end(Failure(Slug.PEER_CLOSED, f"{self._line.where} has hung up"))
             return
         while octets:
@@ -445,9 +449,9 @@ async def serve_line(config: LineConfig, authenticator: Authenticator | None) ->
             say(f"ended: {failure}", event="ended", slug=str(failure.slug if failure else ""), **link.last)
             if authenticator is not None:
                 authenticator.ended("line")
-            if hangup.is_set() or config.once or not config.server:
+            if hangup.is_set() or config.once or link.hung_up or not config.server:
                 break
-    if hangup.is_set() and link.up.is_set():
+    if hangup.is_set():
         return EXIT_OK
     if config.ping is not None and answered is not None and answered.received == answered.sent:
         return EXIT_OK
@@ -469,6 +473,10 @@ async def _live(link: PppLine, hangup: asyncio.Event, say: Say) -> PingResult | 
     result = None
     if link.up.is_set() and not hangup.is_set():
         if config.ping is not None and link.local is not None:
+            # The peer may have agreed to the addresses before its interface has them.
+            for _ in range(PING_TRIALS):
+                if (await ping(link.local, config.ping, count=1, timeout=1.0, device=link.device)).received:
+                    break
             result = await ping(link.local, config.ping, count=config.ping_count, timeout=5.0, device=link.device)
             text = f"ping {config.ping}: {result.received} of {result.sent} answered"
             say(text, event="ping", sent=result.sent, received=result.received, times=list(result.times))
