@@ -11,8 +11,10 @@ import sys
 import time
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Interface, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Interface, IPv6Network, ip_address
 from typing import TYPE_CHECKING, Any, Final
+
+from pyroute2.netlink.exceptions import NetlinkError
 
 from headrace.dataplane.engine import Engine
 from headrace.dataplane.tables import DataPlane
@@ -119,8 +121,9 @@ class Call:
         self._began = self._loop.time()
         self._wall = time.time() - self._began
         self.ping_result: PingResult | None = None
-        self._configured = False
+        self._learned6 = asyncio.Event()
         self._has6 = False
+        self._dns6: tuple[IPv6Address, ...] = ()
 
     def say(self, text: str, **data: Any) -> None:
         """One line of progress: for a person on stderr, or JSON on stdout."""
@@ -195,11 +198,8 @@ class Call:
                         tun.write(event.information)
                     return
                 self._on_event(event, ladder, keylog)
-                if isinstance(event, events.Ip6Learned) and self._configured:
-                    try:
-                        self._configure6(tun, HostChanges(tun.name))
-                    except TunError as error:  # IPv4 goes on
-                        self.say(str(error), event="warning", warning=str(error))
+                if isinstance(event, events.Ip6Learned):
+                    self._learned6.set()
 
             driver = Driver(ladder, plane, engine, [listener], on_event, taps)
             engine.start()
@@ -216,8 +216,8 @@ class Call:
                 changes = HostChanges(tun.name)
                 resources.push_async_callback(asyncio.to_thread, changes.undo)
                 await asyncio.to_thread(self._configure, tun, changes, remote)
-                self._configured = True
-                await asyncio.to_thread(self._configure6, tun, changes)
+                keeper = asyncio.create_task(self._keep6(tun, changes))
+                resources.callback(keeper.cancel)
                 await self._stay(ladder, tun.name, remote)
             finally:
                 ladder.close_all(Failure(Slug.USER_REQUEST, "hung up"), driver.now())
@@ -270,6 +270,16 @@ class Call:
         if config.dns:
             changes.name_servers(session.dns)
 
+    async def _keep6(self, tun: Tun, changes: HostChanges) -> None:
+        """Follow what the gateway's advertisements say, from when the TUN is up until the call ends."""
+        while True:
+            await self._learned6.wait()
+            self._learned6.clear()
+            try:
+                await asyncio.to_thread(self._configure6, tun, changes)
+            except (TunError, NetlinkError, OSError) as error:  # IPv4 goes on
+                self.say(f"IPv6 cannot be set up: {error}", event="warning", warning=str(error))
+
     def _configure6(self, tun: Tun, changes: HostChanges) -> None:
         """Give the TUN the IPv6 addresses that are known by now, and take away those that are no more."""
         session = self.session
@@ -281,6 +291,9 @@ class Call:
         if session.addresses6:
             halves = [IPv6Network("::/1"), IPv6Network("8000::/1")] if self.config.default_route else []
             changes.routes([*halves, *(network for network in self.config.routes if isinstance(network, IPv6Network))])
+        if self.config.dns and session.dns6 and session.dns6 != self._dns6:
+            self._dns6 = session.dns6
+            changes.name_servers((*session.dns, *session.dns6))
 
     async def _stay(self, ladder: Lac, device: str, remote: IPAddress) -> None:
         session = self.session

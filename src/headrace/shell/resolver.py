@@ -17,7 +17,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from ipaddress import IPv4Address, IPv4Network, IPv6Network
+    from ipaddress import IPv4Network, IPv6Network
 
     from headrace.model import IPAddress
 
@@ -74,7 +74,7 @@ class HostChanges:
             for half in ("0.0.0.0/1", "128.0.0.0/1"):
                 ip.route("replace", dst=half, oif=index)
 
-    def name_servers(self, servers: Sequence[IPv4Address]) -> None:
+    def name_servers(self, servers: Sequence[IPAddress]) -> None:
         """Use these name servers, keeping the file as it was for the way back."""
         if not servers:
             return
