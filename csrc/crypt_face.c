@@ -55,13 +55,15 @@ static int check_batch(struct hr_crypt_key *const *keys, uint32_t n_keys, struct
 {
 	if (batch == NULL || keys == NULL || batch->n > HR_BATCH_MAX || (batch->n > 0 && (!batch->arena || !batch->desc)))
 		return HR_E_ARGUMENT;
-	for (uint32_t i = 0; i < batch->n; i++) {
-		const struct hr_desc *d = &batch->desc[i];
+	const uint64_t arena_len = batch->arena_len;
+	const uint32_t n = batch->n;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct hr_desc *const d = &batch->desc[i];
+		const int known = d->sa < n_keys && keys[d->sa] != NULL && (!outbound || keys[d->sa]->esp.outbound);
+		if (known && (uint64_t)d->off + d->len + d->room_tail <= arena_len)
+			continue;
 		batch->bad_index = i;
-		if (d->sa >= n_keys || keys[d->sa] == NULL || (outbound && !keys[d->sa]->esp.outbound))
-			return HR_E_ARGUMENT;
-		if ((uint64_t)d->off + d->len + d->room_tail > batch->arena_len)
-			return HR_E_DESCRIPTOR;
+		return known ? HR_E_DESCRIPTOR : HR_E_ARGUMENT;
 	}
 	batch->bad_index = 0;
 	return 0;
@@ -73,19 +75,18 @@ static uint8_t check_text(const struct hr_esp_key *key, uint32_t len)
 	const uint32_t header = 8u + key->iv_len;
 	if (len < header + key->block)
 		return HR_DROP_ESP_SHORT;
-	return (len - header) % key->block == 0 ? HR_PENDING : HR_DROP_ESP_LENGTH;
+	return ((len - header) & (key->block - 1u)) == 0 ? HR_PENDING : HR_DROP_ESP_LENGTH; /* a power of two */
 }
 
-static void fill_job(struct hr_esp_job *job, const struct hr_crypt_key *key, const struct hr_batch *batch,
-		     const struct hr_desc *d, uint32_t len)
+static inline void fill_job(struct hr_esp_job *job, const struct hr_crypt_key *key, uint8_t *arena, const struct hr_desc *d,
+			    uint32_t len)
 {
-	*job = (struct hr_esp_job){
-	    .key = &key->esp,
-	    .packet = batch->arena + d->off,
-	    .len = len,
-	    .seq_hi = (uint32_t)(d->seq >> 32),
-	    .seq = d->seq,
-	};
+	job->key = &key->esp;
+	job->packet = arena + d->off;
+	job->len = len;
+	job->seq_hi = (uint32_t)(d->seq >> 32);
+	job->seq = d->seq;
+	job->ok = 0;
 }
 
 int hr_crypt_seal(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_batch *batch)
@@ -96,8 +97,11 @@ int hr_crypt_seal(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_b
 	const int error = check_batch(keys, n_keys, batch, 1);
 	if (error != 0)
 		return error;
-	for (uint32_t i = 0; i < batch->n; i++) {
-		struct hr_desc *d = &batch->desc[i];
+	struct hr_desc *const desc = batch->desc;
+	uint8_t *const arena = batch->arena;
+	const uint32_t packets = batch->n;
+	for (uint32_t i = 0; i < packets; i++) {
+		struct hr_desc *d = &desc[i];
 		const struct hr_crypt_key *key = keys[d->sa];
 		d->status = check_text(&key->esp, d->len);
 		if (d->status == HR_DROP_ESP_SHORT)
@@ -105,11 +109,11 @@ int hr_crypt_seal(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_b
 		if (d->status == HR_PENDING && d->room_tail < key->esp.icv_len)
 			d->status = HR_DROP_ROOM;
 		if (d->status == HR_PENDING)
-			fill_job(&job[n++], key, batch, d, d->len);
+			fill_job(&job[n++], key, arena, d, d->len);
 	}
 	hr_esp_seal(job, n);
-	for (uint32_t i = 0; i < batch->n; i++) {
-		struct hr_desc *d = &batch->desc[i];
+	for (uint32_t i = 0; i < packets; i++) {
+		struct hr_desc *d = &desc[i];
 		if (d->status != HR_PENDING)
 			continue;
 		const uint8_t icv_len = keys[d->sa]->esp.icv_len;
@@ -128,17 +132,20 @@ int hr_crypt_open(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_b
 	const int error = check_batch(keys, n_keys, batch, 0);
 	if (error != 0)
 		return error;
-	for (uint32_t i = 0; i < batch->n; i++) {
-		struct hr_desc *d = &batch->desc[i];
+	struct hr_desc *const desc = batch->desc;
+	uint8_t *const arena = batch->arena;
+	const uint32_t packets = batch->n;
+	for (uint32_t i = 0; i < packets; i++) {
+		struct hr_desc *d = &desc[i];
 		const struct hr_crypt_key *key = keys[d->sa];
 		const uint32_t icv_len = key->esp.icv_len;
 		d->status = d->len < icv_len ? HR_DROP_ESP_SHORT : check_text(&key->esp, d->len - icv_len);
 		if (d->status == HR_PENDING)
-			fill_job(&job[n++], key, batch, d, d->len - icv_len);
+			fill_job(&job[n++], key, arena, d, d->len - icv_len);
 	}
 	hr_esp_open(job, n);
-	for (uint32_t i = 0, k = 0; i < batch->n; i++) {
-		struct hr_desc *d = &batch->desc[i];
+	for (uint32_t i = 0, k = 0; i < packets; i++) {
+		struct hr_desc *d = &desc[i];
 		if (d->status != HR_PENDING)
 			continue;
 		if (!job[k++].ok) {
