@@ -123,6 +123,10 @@ class Slug(StrEnum):
     PEAP_RESULT = "peap-result"
     RADIUS_TIMEOUT = "radius-timeout"
     RADIUS_BAD = "radius-bad"
+    RADIUS_POLICY = "radius-policy"
+    RADIUS_SERVICE = "radius-service"
+    RADIUS_FRAMING = "radius-framing"
+    RADIUS_TUNNEL = "radius-tunnel"
     # encryption
     ENCRYPTION_REFUSED = "encryption-refused"
     ENCRYPTION_STRENGTH = "encryption-strength"
@@ -138,6 +142,7 @@ class Slug(StrEnum):
     SESSION_TIMEOUT = "session-timeout"
     QUOTA = "quota"
     ADMIN = "admin"
+    COA_DISCONNECT = "coa-disconnect"
     REPLACED = "replaced"
     USER_REQUEST = "user-request"
     SHUTDOWN = "shutdown"

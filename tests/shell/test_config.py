@@ -82,6 +82,7 @@ def test_schema_and_values_agree_on_keys_and_defaults() -> None:
     renamed = {
         "ike": {"psk_file": "psk", "psk": "psks", "private_key_passphrase_file": "private_key_passphrase"},
         "l2tp": {"secret_file": "secret"},
+        "radius": {"server": "servers"},
         "eap": {"private_key_passphrase_file": "private_key_passphrase"},
     }
     sections = {f.name: f for f in dataclasses.fields(GatewayConfig) if f.name not in {"path", "warnings"}}

@@ -154,6 +154,10 @@ class Authenticator:
         """How many sessions an account has."""
         return self.admission.in_use(name)
 
+    def known(self, username: bytes) -> bool:
+        """Whether there is an account of this name here. Raises ``StoreError``."""
+        return self._find(username[:_REPEATED].decode("utf-8", "replace"))[0] is not None
+
     def _find(self, name: str) -> tuple[User | None, Secrets | None]:
         """An account by its whole name, else by what stands behind the domain."""
         found = self._store.find(name)

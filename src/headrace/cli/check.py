@@ -53,7 +53,8 @@ def _too_small(config: GatewayConfig) -> list[str]:
     from headrace.access.store import AccountStore
     from headrace.errors import HeadraceError
 
-    if not config.accounts.database.exists() or not config.network.pools:
+    database = config.accounts.database
+    if (not isinstance(database, str) and not database.exists()) or not config.network.pools:
         return []
     try:
         with AccountStore(config.accounts.database, config.accounts.key_file, create=False) as store:

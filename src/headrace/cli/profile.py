@@ -118,7 +118,7 @@ def _facts(
 def _need_account(config: GatewayConfig, user: str) -> None:
     from headrace.access.store import AccountStore
 
-    if not config.accounts.database.exists():
+    if isinstance(config.accounts.database, Path) and not config.accounts.database.exists():
         raise CommandError(f"{config.accounts.database} does not exist", f"add the account first: headrace account add {user}")
     with AccountStore(config.accounts.database, config.accounts.key_file, create=False) as store:
         store.user(user)

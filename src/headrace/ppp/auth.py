@@ -39,6 +39,10 @@ VERDICTS: Final = (frozenset(_CODES) - {Slug.QUOTA}) | {
     Slug.SERVER_PROOF_MISSING,
     Slug.RADIUS_TIMEOUT,
     Slug.RADIUS_BAD,
+    Slug.RADIUS_POLICY,
+    Slug.RADIUS_SERVICE,
+    Slug.RADIUS_FRAMING,
+    Slug.RADIUS_TUNNEL,
 }
 """Reasons for which a user is turned away. What the peer is told of them is ``error_code``; the log has the slug."""
 

@@ -46,7 +46,11 @@ def start_keys_v1(nt_hash: bytes, challenge: bytes) -> tuple[bytes, bytes]:
 
     ``challenge`` is the server's, 8 octets. The shorter strengths stand on the LM hash, which nobody should keep.
     """
-    hash_hash = md4(nt_hash)
+    return start_keys_of_v1(md4(nt_hash), challenge)
+
+
+def start_keys_of_v1(hash_hash: bytes, challenge: bytes) -> tuple[bytes, bytes]:
+    """The same from MD4 of the NT hash, which is all that a RADIUS server tells (RFC 2548 section 2.4.1)."""
     key = hashlib.sha1(hash_hash * 2 + challenge).digest()[:16]
     return key, key
 

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from headrace.access.certificate import NameKind
 from headrace.ipx.ethernet import FrameType
-from headrace.model import Compression, Encryption, IPAddress
+from headrace.model import Compression, Encryption, FilterRule, IPAddress
 from headrace.ppp.config import AuthMethod
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from headrace.access.pools import PoolSpec
     from headrace.model import Endpoint
+    from headrace.radius.packet import Attribute
 
 IPNetwork: TypeAlias = IPv4Network | IPv6Network
 
@@ -292,7 +295,8 @@ class LimitsSection:
 class AccountsSection:
     """``[accounts]``: the store of local accounts, and what wrong passwords lead to."""
 
-    database: Path = DEFAULT_STATE_DIR / "accounts.db"
+    database: Path | str = DEFAULT_STATE_DIR / "accounts.db"
+    """A file, or a URL of PostgreSQL."""
     key_file: Path = DEFAULT_STATE_DIR / "accounts.key"
     max_failures: int = 10
     """Wrong passwords for one name from one address within ``failure_window`` before that pair is locked out; 0 is never."""
@@ -308,6 +312,50 @@ class MetricsSection:
 
     listen: Endpoint | None = None
     """Where they are served by HTTP; ``None`` is nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class RadiusServer:
+    """``[[radius.server]]``."""
+
+    address: IPAddress
+    secret: bytes = field(repr=False)
+    port: int = 1812
+    accounting_port: int = 1813
+    auth: bool = True
+    accounting: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RadiusSection:
+    """``[radius]``: servers that know the users, and are told of their sessions."""
+
+    servers: tuple[RadiusServer, ...] = ()
+    """Asked in this order."""
+    users: str = "unknown"
+    """``all``, or ``unknown``: those who have no local account."""
+    nas_identifier: str = ""
+    """Empty: the gateway's name."""
+    nas_address: IPAddress | None = None
+    """``None``: the outer address that the client reached."""
+    timeout: float = 2.0
+    tries: int = 2
+    dead_time: float = 60.0
+    status_server: bool = True
+    status_interval: float = 10.0
+    require_message_authenticator: bool = True
+    interim_interval: float = 600.0
+    """Seconds; 0 is none."""
+    spool: Path = DEFAULT_STATE_DIR / "accounting.spool"
+    spool_max: int = 100000
+    dynauth_port: int = 0
+    """0: CoA and Disconnect are not taken."""
+    dynauth_listen: tuple[IPAddress, ...] = (ANY_ADDRESS,)
+    dictionaries: tuple[Path, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+    """Sent with every request."""
+    filters: Mapping[str, tuple[FilterRule, ...]] = field(default_factory=dict)
+    """What Filter-Id may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +375,7 @@ class GatewayConfig:
     limits: LimitsSection = field(default_factory=LimitsSection)
     accounts: AccountsSection = field(default_factory=AccountsSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
+    radius: RadiusSection = field(default_factory=RadiusSection)
     path: Path | None = None
     """The file it came from."""
     warnings: tuple[str, ...] = ()

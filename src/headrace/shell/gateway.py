@@ -22,15 +22,17 @@ from headrace import __version__
 from headrace.access.authenticate import Authenticator
 from headrace.access.pools import PoolEmpty, Pools, networks_of
 from headrace.access.pools6 import Prefixes
+from headrace.access.radius_request import METHODS
 from headrace.access.store import AccountStore
 from headrace.dataplane import cpu_level
 from headrace.dataplane.engine import Engine
 from headrace.dataplane.tables import DataPlane
 from headrace.errors import HeadraceError, LocalError, Slug, explain
 from headrace.ike.endpoint import IkeEndpoint
-from headrace.model import Endpoint, Failure, Rung
-from headrace.ppp.config import AuthAccept, AuthReject
+from headrace.model import Endpoint, Failure, Rung, SessionLimits
+from headrace.ppp.config import AuthAccept, AuthReject, AuthResult
 from headrace.ppp.frame import Proto
+from headrace.radius.accounting import Traffic
 from headrace.shell import build, logs, watching
 from headrace.shell import events as out
 from headrace.shell.certcheck import advise
@@ -40,6 +42,7 @@ from headrace.shell.driver import Driver
 from headrace.shell.keylog import KeyLog
 from headrace.shell.metrics import Metrics, MetricsServer, Snapshot
 from headrace.shell.notify import notify, reloading, watchdog_interval
+from headrace.shell.radius_users import RadiusUsers
 from headrace.shell.reload import merge
 from headrace.shell.sockets import Listener, expand_addresses, open_listener
 from headrace.shell.tables import EngineTables
@@ -95,6 +98,8 @@ class Gateway:
         self._wall = self._since - asyncio.get_running_loop().time()
         self._resources = AsyncExitStack()
         self._waiting = 0
+        self._going: events.SessionRecord | None = None
+        """The session whose end is being told: its counters can still be read."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusals: deque[out.Refused] = deque(maxlen=_MAX_REFUSALS)
         self._refused_by: Counter[Slug] = Counter()
@@ -269,6 +274,7 @@ class Gateway:
             ids.allocator(),
             secrets.token_bytes,
         )
+        self._radius = RadiusUsers(config.radius, name=section.name, steering=self)
         self._driver = Driver(self._ladder, self._plane, self._engine, self._listeners, self._on_event, taps)
         self._workers = self._resources.enter_context(ThreadPoolExecutor(max_workers=2, thread_name_prefix="headrace-auth"))
         control = ControlServer(section.control_socket, self._verbs(), group=section.control_group, owner_only=_OWNER_ONLY)
@@ -276,6 +282,8 @@ class Gateway:
         self._metrics = Metrics(self._snapshot)
         if config.metrics.listen is not None:
             self._resources.enter_context(MetricsServer(self._metrics, config.metrics.listen))
+        self._radius.open()
+        self._resources.push_async_callback(self._radius.close)
         self._engine.start()
 
     @staticmethod
@@ -339,6 +347,7 @@ class Gateway:
                 if event.session.bundle:
                     self._pools.release(_owner(event.session))
                     self._prefixes.release(_owner(event.session))
+                self._radius.up(event.session)
                 self._publish(out.SessionUp(time=time.time(), session=self._record(event.session)))
             case events.SessionDown():
                 self._on_session_down(event)
@@ -363,6 +372,9 @@ class Gateway:
 
     def _on_session_down(self, event: events.SessionDown) -> None:
         record = event.session
+        self._going = record
+        self._radius.down(record, event.failure, by_peer=event.by_peer)
+        self._going = None
         self._release(record)
         if record.up:
             session = self._record(record)
@@ -420,8 +432,13 @@ class Gateway:
         remote = event.session.peer.remote
         owner = _owner(event.session)
         loop = asyncio.get_running_loop()
+        result: AuthResult
         try:
-            result = await loop.run_in_executor(self._workers, self._authenticator.check, event.request, remote.address, owner)
+            if await self._asks_radius(event):
+                result = await self._radius.judge(event)
+            else:
+                check = self._authenticator.check
+                result = await loop.run_in_executor(self._workers, check, event.request, remote.address, owner)
         except HeadraceError as error:
             log.exception("the account store failed")
             result = AuthReject(Slug.INTERNAL, str(error))
@@ -435,6 +452,40 @@ class Gateway:
         if not self._ladder.auth_result(event.session.handle, event.request.request, result, self._driver.now()):
             self._release(event.session)  # it has gone in the meantime
         self._driver.flush()
+
+    async def _asks_radius(self, event: events.AuthNeeded) -> bool:
+        """Whether a RADIUS server knows this user better than the account store."""
+        if not self._radius.asked or event.request.method not in METHODS:
+            return False
+        if self.config.radius.users == "all":
+            return True
+        loop = asyncio.get_running_loop()
+        return not await loop.run_in_executor(self._workers, self._authenticator.known, event.request.username)
+
+    # What a RADIUS server may do (``radius_users.Steering``):
+
+    def traffic(self, session: int) -> Traffic | None:
+        """What a session has carried; ``None`` if it is gone."""
+        record = next((record for record in self._ladder.sessions() if record.handle == session), None) or self._going
+        if record is None or record.handle != session:
+            return None
+        told = self._record(record)
+        seconds = int(time.time() - told.since)
+        return Traffic(seconds, told.rx_bytes, told.tx_bytes, told.rx_packets, told.tx_packets)
+
+    def disconnect(self, session: int, failure: Failure) -> bool:
+        """End a session."""
+        done = self._ladder.disconnect(session, failure, self._driver.now())
+        self._driver.flush()
+        return done
+
+    def set_limits(self, session: int, limits: SessionLimits) -> bool:
+        """Give a session other limits."""
+        return self._ladder.set_limits(session, limits, self._driver.now())
+
+    def tell(self, words: str) -> None:
+        """Say something that the operator should know."""
+        self._publish(out.Notice(time=time.time(), text=words))
 
     def _evict(self, accept: AuthAccept) -> None:
         """End the user's older sessions that a new one replaces."""
@@ -514,6 +565,7 @@ class Gateway:
             "packets": counters,
             "control_drops": dict(self._driver.drops),
             "refused": {str(slug): {"times": n, "ras": explain(slug).ras} for slug, n in self._refused_by.most_common()},
+            "radius": self._radius.status(),
             "warnings": list(self.config.warnings),
         }
 

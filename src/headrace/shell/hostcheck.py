@@ -250,7 +250,7 @@ def _devices(config: GatewayConfig, *, running: bool) -> list[Finding]:
             )
         )
     for key, path in (
-        ("gateway.state_dir", config.accounts.database.parent),
+        ("gateway.state_dir", config.accounts.key_file.parent),
         ("gateway.control_socket", config.gateway.control_socket.parent),
     ):
         place = next((p for p in (path, *path.parents) if p.exists()), path)

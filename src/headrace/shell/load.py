@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from headrace.access.certificate import NameKind
+from headrace.access.filters import FilterError, parse_rule
 from headrace.access.pools import AddressRange, PoolSpec, RangeError, parse_range
 from headrace.access.pools6 import LINK_LENGTH
 from headrace.errors import ConfigError
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     import pathlib
     from enum import StrEnum
 
-    from headrace.model import IPAddress
+    from headrace.model import FilterRule, IPAddress
+    from headrace.radius.packet import Attribute
     from headrace.shell.locate import Path
 
     Table = dict[str, Any]
@@ -68,7 +70,7 @@ class Places:
     """Where a gateway keeps what other commands need."""
 
     control_socket: pathlib.Path
-    database: pathlib.Path
+    database: pathlib.Path | str
     key_file: pathlib.Path
 
 
@@ -171,6 +173,7 @@ class _Builder:
             limits=values.LimitsSection(**self.section("limits")),
             accounts=self.accounts(),
             metrics=self.metrics(),
+            radius=self.radius(),
             path=self.path,
         )
         self.judge(config)
@@ -350,9 +353,78 @@ class _Builder:
     def accounts(self) -> values.AccountsSection:
         raw = dict(self.section("accounts"))
         state = self.base / self.section("gateway").get("state_dir", values.DEFAULT_STATE_DIR)
-        raw["database"] = self.base / raw["database"] if "database" in raw else state / "accounts.db"
+        raw["database"] = self.database(raw["database"]) if "database" in raw else state / "accounts.db"
         raw["key_file"] = self.base / raw["key_file"] if "key_file" in raw else state / "accounts.key"
         return values.AccountsSection(**raw)
+
+    def database(self, text: str) -> pathlib.Path | str:
+        """A file, or a URL, in which no password belongs: others may read this file."""
+        if "://" not in text:
+            return self.base / text
+        if not text.startswith("postgresql://"):
+            self.report.add(("accounts", "database"), f"{text.partition(':')[0]} cannot hold the accounts", "use postgresql://")
+        if ":" in text.removeprefix("postgresql://").partition("@")[0] and "@" in text:
+            self.report.add(("accounts", "database"), "a password does not belong in this file", "put it into ~/.pgpass")
+        return text
+
+    def radius(self) -> values.RadiusSection:
+        raw = dict(self.section("radius"))
+        state = self.base / self.section("gateway").get("state_dir", values.DEFAULT_STATE_DIR)
+        servers = [self.radius_server(i, entry) for i, entry in enumerate(raw.pop("server", []))]
+        raw["servers"] = tuple(server for server in servers if server is not None)
+        raw["spool"] = self.base / raw["spool"] if "spool" in raw else state / "accounting.spool"
+        if "nas_address" in raw:
+            raw["nas_address"] = next(iter(self.addresses(("radius", "nas_address"), [raw["nas_address"]])), None)
+        if "dynauth_listen" in raw:
+            raw["dynauth_listen"] = tuple(self.addresses(("radius", "dynauth_listen"), raw["dynauth_listen"]))
+        if "dictionaries" in raw:
+            named = enumerate(raw["dictionaries"])
+            raw["dictionaries"] = tuple(self.readable(("radius", "dictionaries", i), text) for i, text in named)
+        if "attributes" in raw:
+            raw["attributes"] = self.radius_attributes(raw["attributes"], raw.get("dictionaries", ()))
+        if "filters" in raw:
+            raw["filters"] = {name: self.filters(name, texts) for name, texts in raw["filters"].items()}
+        if raw.get("dynauth_port") and not raw["servers"]:
+            self.report.add(("radius", "dynauth_port"), "there is nobody to take requests from", "add a [[radius.server]]")
+        if raw.get("require_message_authenticator") is False:
+            self.report.warn(
+                ("radius", "require_message_authenticator"), "is off: answers can be forged by whoever is on the path"
+            )
+        return values.RadiusSection(**raw)
+
+    def radius_server(self, index: int, raw: Table) -> values.RadiusServer | None:
+        path: Path = ("radius", "server", index)
+        found = self.addresses((*path, "address"), [raw["address"]])
+        secret = self.secret((*path, "secret_file"), raw["secret_file"])
+        if not found or secret is None:
+            return None
+        rest = {name: value for name, value in raw.items() if name not in {"address", "secret_file"}}
+        return values.RadiusServer(found[0], secret, **rest)
+
+    def radius_attributes(self, raw: Table, dictionaries: tuple[pathlib.Path, ...]) -> tuple[Attribute, ...]:
+        from headrace.radius.dictionary import Dictionary
+
+        out = []
+        try:
+            known = Dictionary(dictionaries)
+        except ConfigError as error:
+            self.report.add(("radius", "dictionaries"), str(error), "see FreeRADIUS's dictionary(5)")
+            return ()
+        for name, value in raw.items():
+            try:
+                out.append(known.attribute(name, value))
+            except ConfigError as error:
+                self.report.add(("radius", "attributes", name), str(error), "spell it as a dictionary does")
+        return tuple(out)
+
+    def filters(self, name: str, texts: list[str]) -> tuple[FilterRule, ...]:
+        out = []
+        for i, text in enumerate(texts):
+            try:
+                out.append(parse_rule(text))
+            except FilterError as error:
+                self.report.add(("radius", "filters", name, i), str(error), 'write it like "allow tcp 10.0.0.0/8 443"')
+        return tuple(out)
 
     # --- single values --------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ AT_START: Final = {
     "ipx": None,
     "bridge": None,
     "metrics": None,
+    "radius": None,
 }
 """Keys by section that are read once, when sockets, devices, tables and stores are opened; ``None`` is the whole section."""
 

@@ -1,0 +1,178 @@
+"""Numbers of RADIUS: codes, attributes, vendors (RFC 2865 to 2869, 2548, 3162, 5176). Names in them are those of the registry."""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final
+
+AUTH_PORT: Final = 1812
+ACCT_PORT: Final = 1813
+DYNAUTH_PORT: Final = 3799
+
+
+class Code(IntEnum):
+    """Kinds of packet."""
+
+    ACCESS_REQUEST = 1
+    ACCESS_ACCEPT = 2
+    ACCESS_REJECT = 3
+    ACCOUNTING_REQUEST = 4
+    ACCOUNTING_RESPONSE = 5
+    ACCESS_CHALLENGE = 11
+    STATUS_SERVER = 12
+    DISCONNECT_REQUEST = 40
+    DISCONNECT_ACK = 41
+    DISCONNECT_NAK = 42
+    COA_REQUEST = 43
+    COA_ACK = 44
+    COA_NAK = 45
+
+
+ANSWERS: Final = {
+    Code.ACCESS_REQUEST: frozenset({Code.ACCESS_ACCEPT, Code.ACCESS_REJECT, Code.ACCESS_CHALLENGE}),
+    Code.ACCOUNTING_REQUEST: frozenset({Code.ACCOUNTING_RESPONSE}),
+    Code.STATUS_SERVER: frozenset({Code.ACCESS_ACCEPT, Code.ACCOUNTING_RESPONSE}),
+}
+"""What may answer what."""
+
+
+class Attr(IntEnum):
+    """Attributes that have a meaning here."""
+
+    USER_NAME = 1
+    USER_PASSWORD = 2
+    CHAP_PASSWORD = 3
+    NAS_IP_ADDRESS = 4
+    NAS_PORT = 5
+    SERVICE_TYPE = 6
+    FRAMED_PROTOCOL = 7
+    FRAMED_IP_ADDRESS = 8
+    FRAMED_IP_NETMASK = 9
+    FILTER_ID = 11
+    FRAMED_MTU = 12
+    REPLY_MESSAGE = 18
+    FRAMED_ROUTE = 22
+    STATE = 24
+    CLASS = 25
+    VENDOR_SPECIFIC = 26
+    SESSION_TIMEOUT = 27
+    IDLE_TIMEOUT = 28
+    CALLED_STATION_ID = 30
+    CALLING_STATION_ID = 31
+    NAS_IDENTIFIER = 32
+    PROXY_STATE = 33
+    ACCT_STATUS_TYPE = 40
+    ACCT_DELAY_TIME = 41
+    ACCT_INPUT_OCTETS = 42
+    ACCT_OUTPUT_OCTETS = 43
+    ACCT_SESSION_ID = 44
+    ACCT_AUTHENTIC = 45
+    ACCT_SESSION_TIME = 46
+    ACCT_INPUT_PACKETS = 47
+    ACCT_OUTPUT_PACKETS = 48
+    ACCT_TERMINATE_CAUSE = 49
+    ACCT_INPUT_GIGAWORDS = 52
+    ACCT_OUTPUT_GIGAWORDS = 53
+    EVENT_TIMESTAMP = 55
+    CHAP_CHALLENGE = 60
+    NAS_PORT_TYPE = 61
+    TUNNEL_TYPE = 64
+    TUNNEL_MEDIUM_TYPE = 65
+    TUNNEL_CLIENT_ENDPOINT = 66
+    TUNNEL_SERVER_ENDPOINT = 67
+    CONNECT_INFO = 77
+    EAP_MESSAGE = 79
+    MESSAGE_AUTHENTICATOR = 80
+    ACCT_INTERIM_INTERVAL = 85
+    NAS_PORT_ID = 87
+    FRAMED_POOL = 88
+    TUNNEL_CLIENT_AUTH_ID = 90
+    TUNNEL_SERVER_AUTH_ID = 91
+    NAS_IPV6_ADDRESS = 95
+    FRAMED_INTERFACE_ID = 96
+    FRAMED_IPV6_PREFIX = 97
+    FRAMED_IPV6_ROUTE = 99
+    FRAMED_IPV6_POOL = 100
+    ERROR_CAUSE = 101
+    DELEGATED_IPV6_PREFIX = 123
+    FRAMED_IPV6_ADDRESS = 168
+
+
+class Vendor(IntEnum):
+    """Private enterprise numbers whose attributes are read."""
+
+    MICROSOFT = 311
+    ASCEND = 529
+    ROARING_PENGUIN = 10055
+    WISPR = 14122
+    MIKROTIK = 14988
+
+
+class Ms(IntEnum):
+    """Microsoft's attributes (RFC 2548)."""
+
+    CHAP_RESPONSE = 1
+    CHAP_ERROR = 2
+    CHAP_NT_ENC_PW = 6
+    MPPE_ENCRYPTION_POLICY = 7
+    MPPE_ENCRYPTION_TYPES = 8
+    CHAP_DOMAIN = 10
+    CHAP_CHALLENGE = 11
+    CHAP_MPPE_KEYS = 12
+    MPPE_SEND_KEY = 16
+    MPPE_RECV_KEY = 17
+    CHAP2_RESPONSE = 25
+    CHAP2_SUCCESS = 26
+    CHAP2_CPW = 27
+    PRIMARY_DNS = 28
+    SECONDARY_DNS = 29
+    PRIMARY_NBNS = 30
+    SECONDARY_NBNS = 31
+
+
+class MppeTypes(IntFlag):
+    """Strengths in MS-MPPE-Encryption-Types."""
+
+    BITS40 = 2
+    BITS128 = 4
+    BITS56 = 8
+
+
+class Status(IntEnum):
+    """Acct-Status-Type."""
+
+    START = 1
+    STOP = 2
+    INTERIM = 3
+    ON = 7
+    OFF = 8
+
+
+class Cause(IntEnum):
+    """Acct-Terminate-Cause."""
+
+    USER_REQUEST = 1
+    LOST_CARRIER = 2
+    LOST_SERVICE = 3
+    IDLE_TIMEOUT = 4
+    SESSION_TIMEOUT = 5
+    ADMIN_RESET = 6
+    PORT_ERROR = 8
+    NAS_ERROR = 9
+    NAS_REQUEST = 10
+    NAS_REBOOT = 11
+    USER_ERROR = 17
+
+
+class ErrorCause(IntEnum):
+    """Error-Cause of a refused CoA or Disconnect (RFC 5176 section 3.6)."""
+
+    UNSUPPORTED_ATTRIBUTE = 401
+    MISSING_ATTRIBUTE = 402
+    NAS_IDENTIFICATION_MISMATCH = 403
+    INVALID_REQUEST = 404
+    UNSUPPORTED_SERVICE = 405
+    INVALID_ATTRIBUTE_VALUE = 407
+    SESSION_NOT_FOUND = 503
+    RESOURCES_UNAVAILABLE = 506
+    SEVERAL_SESSIONS = 508
