@@ -41,7 +41,7 @@ def ping(client: Namespace, source: str, target: str, size: int = 56) -> int:
 @pytest.mark.parametrize("encryption", ["required-128"])
 def test_a_client_gets_an_address_and_traffic_crosses(site: Site, encryption: str) -> None:
     client = site.client()
-    site.serve(network=NETWORK)
+    site.serve(network=NETWORK, ppp={"multilink": True})
     dial = site.dial(client, "--route", "2001:db8:1::/48", "--encryption", encryption)
     told = dial.wait_for("ipv6")
     (address,) = told["addresses"]

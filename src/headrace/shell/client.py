@@ -341,12 +341,12 @@ class Call:
             case events.SessionUp():
                 self.session = event.session
                 self.say(
-                    f"connected as {self.config.user}: {event.session.local_address} to "
-                    f"{event.session.remote_address}, {event.session.auth_method}, mppe {event.session.mppe or 'none'}, mtu {event.session.mtu}",
+                    f"connected as {self.config.user}: {event.session.local_address or 'no IPv4'} to "
+                    f"{event.session.remote_address or 'no IPv4'}, {event.session.auth_method}, mppe {event.session.mppe or 'none'}, mtu {event.session.mtu}",
                     event="connected",
                     session=out.SessionRecord.of(event.session, wall=self._wall, dialled=True).json(),
-                    address=str(event.session.local_address),
-                    gateway=str(event.session.remote_address),
+                    address=str(event.session.local_address) if event.session.local_address else None,
+                    gateway=str(event.session.remote_address) if event.session.remote_address else None,
                     dns=[str(server) for server in event.session.dns],
                 )
                 self._up.set()

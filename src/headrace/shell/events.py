@@ -435,7 +435,7 @@ class SessionUp(Event):
         spent = sum(s.rungs.values())
         took = f", {spent:.2f} s" if s.rungs else ""
         return (
-            f"session-up {s.user or '-'} {s.inner or '-'} from {s.outer}: {s.machine_auth}, {s.user_auth or 'no user authentication'}, "
+            f"session-up {s.user or '-'} {s.inner or s.prefix6 or '-'} from {s.outer}: {s.machine_auth}, {s.user_auth or 'no user authentication'}, "
             f"esp {s.esp or 'none'}, mppe {s.mppe or 'none'}, mtu {s.mtu}{took}"
         )
 
