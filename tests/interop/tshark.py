@@ -107,9 +107,9 @@ class Capture:
 
         Below MPPE pings are not seen; then the second encrypted packet is taken for the answer to the first.
         """
-        shown = self.rows("icmp.type == 0 || comp_data", ["frame.time_relative", "icmp.type"])
-        answers = [time for time, kind in shown if kind]
-        hidden = [time for time, kind in shown if not kind]
+        shown = self.rows("icmp.type == 0 || icmpv6.type == 129 || comp_data", ["frame.time_relative", "comp_data"])
+        answers = [time for time, closed in shown if not closed]
+        hidden = [time for time, closed in shown if closed]
         times = [answers[0]] if answers else hidden[1:2]
         return float(times[0]) if times else None
 
