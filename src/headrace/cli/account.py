@@ -22,6 +22,7 @@ from headrace.cli.common import (
     table,
 )
 from headrace.cli.exits import CommandError
+from headrace.cli.limits import KINDS, parse_limits, read_csv, write_csv
 
 if TYPE_CHECKING:
     from headrace.access.accounts import Grants, Group, User
@@ -83,6 +84,16 @@ CertificateName = Annotated[
     list[str] | None,
     typer.Option(
         "--certificate-name", metavar="NAME", help="A name in certificates that is this account's; may be repeated; '' is none."
+    ),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="KEY=VALUE",
+        help="replace=yes (the oldest session at the limit), gateways='vpn-*', session-time=8h, idle-time=30m, quota-octets=50G, "
+        "quota-time=40h, quota-period=month, rate-up=20M, rate-down=100M, filters='deny 10.0.0.0/8', prefix6=2001:db8:1:7::/64; "
+        "'inherit' takes one away.",
     ),
 ]
 PasswordFile = Annotated[
@@ -213,6 +224,7 @@ def add(
     sessions: Sessions = None,
     hours: Hours = None,
     auth: Auth = None,
+    limit: Limits = None,
     certificate_name: CertificateName = None,
     config: MaybeConfigOption = None,
     database: Database = None,
@@ -222,6 +234,7 @@ def add(
     """Add an account. The first one makes the database and its key file."""
     refuse_secret(password, "--password", _SAFE)
     grants = _grants(dialin, encryption, pool, sessions, hours, auth)
+    grants |= parse_limits(limit or (), user=True)
     settings = _settings(comment, expires, password_expires, address, any_address, grants)
     with _open(config, database, key_file, create=True) as store:
         secret = _password(password_file, name, generate=generate)
@@ -249,6 +262,7 @@ def set_(
     sessions: Sessions = None,
     hours: Hours = None,
     auth: Auth = None,
+    limit: Limits = None,
     certificate_name: CertificateName = None,
     config: MaybeConfigOption = None,
     database: Database = None,
@@ -256,6 +270,7 @@ def set_(
 ) -> int:
     """Change settings of an account. What is not named stays."""
     grants = _grants(dialin, encryption, pool, sessions, hours, auth)
+    grants |= parse_limits(limit or (), user=True)
     settings = _settings(comment, expires, password_expires, address, any_address, grants)
     if not settings and group is None and certificate_name is None:
         raise CommandError("say what to change", "`headrace account set --help` lists the settings")
@@ -384,46 +399,76 @@ def remove(
 
 
 @app.command("export")
-def export(config: MaybeConfigOption = None, database: Database = None, key_file: KeyFile = None) -> int:
-    """Print all groups and accounts as JSON, without any secret."""
+def export(
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="The accounts as CSV, which `import` takes when passwords are filled in.")
+    ] = False,
+    config: MaybeConfigOption = None,
+    database: Database = None,
+    key_file: KeyFile = None,
+) -> int:
+    """Print all groups and accounts as JSON, or the accounts as CSV; without any secret."""
     with _open(config, database, key_file) as store:
+        if as_csv:
+            print(write_csv(store.users()), end="")
+            return 0
         print_json({"groups": [_plain_group(g) for g in store.groups()], "users": [_plain_user(u) for u in store.users()]})
     return 0
 
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A chap-secrets file, as pppd and accel-ppp read it.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A chap-secrets file, as pppd and accel-ppp read it, or FILE.csv.")
+    ],
     recoverable: Recoverable = False,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
 ) -> int:
-    """Add the accounts of a chap-secrets file: name, password, and a static address where it has one.
+    """Add the accounts of a chap-secrets file (name, password, and a static address where it has one) or of a CSV file.
 
     Accounts that exist already are left alone. Lines without a password or with a name of '*' are passed over.
     """
     from headrace.access.accounts import parse_address
     from headrace.access.seal import StoreError
-    from headrace.cli.chap_secrets import parse
 
-    entries = parse(file)
+    entries = _csv_entries(file) if file.suffix.lower() == ".csv" else _chap_entries(file)
     added = 0
     with _open(config, database, key_file, create=True) as store:
         known = {user.key for user in store.users()}
-        for entry in entries:
+        for line, name, secret, settings in entries:
             try:
-                if entry.name.casefold() in known:
-                    print(f"{file}:{entry.line}: {entry.name}: exists, left alone")
+                if name.casefold() in known:
+                    print(f"{file}:{line}: {name}: exists, left alone")
                     continue
-                address = parse_address(entry.address) if entry.address else None
-                store.add_user(entry.name, entry.password, recoverable=recoverable, address=address)
+                address = settings.pop("address", "")
+                if address:
+                    settings["address"] = parse_address(address)
+                store.add_user(name, secret, recoverable=recoverable, **settings)
             except StoreError as error:
-                raise CommandError(f"{file}:{entry.line}: {error.reason}", error.remedy) from None
-            known.add(entry.name.casefold())
+                raise CommandError(f"{file}:{line}: {error.reason}", error.remedy) from None
+            known.add(name.casefold())
             added += 1
     print(f"added {added} of {len(entries)} accounts")
     return 0
+
+
+def _chap_entries(file: Path) -> list[tuple[int, str, str, dict[str, Any]]]:
+    from headrace.cli.chap_secrets import parse
+
+    return [(entry.line, entry.name, entry.password, {"address": entry.address}) for entry in parse(file)]
+
+
+def _csv_entries(file: Path) -> list[tuple[int, str, str, dict[str, Any]]]:
+    out = []
+    for line, row in read_csv(file):
+        name, secret = row.pop("name"), row.pop("password")
+        limits = [f"{key}={row[key]}" for key in (*KINDS, "prefix6") if row.get(key)]
+        settings = {key: row[key] for key in ("group", "comment", "address", "hours") if row.get(key)}
+        settings |= _grants(None, None, None, row.get("sessions") or None, None, None)
+        out.append((line, name, secret, settings | parse_limits(limits, user=True)))
+    return out
 
 
 # --- groups ---------------------------------------------------------------------------------------------------------------------
@@ -439,12 +484,14 @@ def group_add(
     sessions: Sessions = None,
     hours: Hours = None,
     auth: Auth = None,
+    limit: Limits = None,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
 ) -> int:
     """Add a group."""
     settings = _grants(dialin, encryption, pool, sessions, hours, auth)
+    settings |= parse_limits(limit or (), user=False)
     if comment is not None:
         settings["comment"] = comment
     with _open(config, database, key_file, create=True) as store:
@@ -463,12 +510,14 @@ def group_set(
     sessions: Sessions = None,
     hours: Hours = None,
     auth: Auth = None,
+    limit: Limits = None,
     config: MaybeConfigOption = None,
     database: Database = None,
     key_file: KeyFile = None,
 ) -> int:
     """Change settings of a group. What is not named stays."""
     settings = _grants(dialin, encryption, pool, sessions, hours, auth)
+    settings |= parse_limits(limit or (), user=False)
     if comment is not None:
         settings["comment"] = comment
     if disabled is not None:
@@ -531,6 +580,7 @@ def _grant_facts(grants: Grants) -> list[tuple[str, Any]]:
         ("sessions", sessions),
         ("hours", grants.hours),
         ("auth", " ".join(grants.auth) if grants.auth is not None else None),
+        *((name, getattr(grants, name.replace("-", "_"))) for name in KINDS),
     )
     return [(name, value) for name, value in pairs if value is not None]
 
@@ -578,6 +628,8 @@ def _print_user(user: User) -> None:
             ("hours", f"{total.hours.text} (by {total.by['hours']})"),
             ("auth", f"{' '.join(total.auth)} (by {total.by['auth']})" if total.auth else "the gateway's"),
             ("certificate names", " ".join(user.certificate_names)),
+            ("IPv6 prefix", user.prefix6),
+            *((name.replace("-", " "), _own(user, name.replace("-", "_"))) for name in KINDS),
             ("created", _date(user.created)),
             ("changed", _date(user.changed)),
         )
@@ -607,6 +659,7 @@ def _plain_user(user: User) -> dict[str, Any]:
         "password_expires": _date(user.password_expires) or None,
         "address": str(user.address) if user.address is not None else None,
         "any_address": user.any_address,
+        "prefix6": str(user.prefix6) if user.prefix6 is not None else None,
         **asdict(user.grants),
         "certificate_names": list(user.certificate_names),
         "methods": list(user.methods),
