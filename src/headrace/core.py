@@ -50,6 +50,28 @@ class Outbox(Generic[Event]):
         return items
 
 
+class Budget:
+    """A rate with a burst: what somebody may make us do."""
+
+    __slots__ = ("_at", "_burst", "_left", "_rate")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        """A second."""
+        self._burst = burst
+        self._left = burst
+        self._at = now
+
+    def spend(self, now: float) -> bool:
+        """Take one, if there is one left."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
 def earliest(deadlines: Iterable[float | None]) -> float | None:
     """The first of several deadlines, ``None`` if there is none."""
     return min((d for d in deadlines if d is not None), default=None)

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from headrace.core import Outbox
+from headrace.core import Budget, Outbox
 
 TAP: Final = 0
 """The port of the TAP; sessions have their handles, which begin at 1."""
@@ -33,9 +33,8 @@ _VLAN: Final = (b"\x81\x00", b"\x88\xa8")
 class _Port:
     room: int
     tagged: bool
+    budget: Budget
     stations: int = 0
-    budget: float = FLOOD_RATE
-    budget_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class Switch:
     def attach(self, port: int, room: int, now: float, *, tagged: bool = True) -> None:
         """A port came up that takes frames of at most ``room`` octets, with VLAN tags or without."""
         self.detach(port)
-        self._ports[port] = _Port(room, tagged, budget_at=now)
+        self._ports[port] = _Port(room, tagged, Budget(FLOOD_RATE, FLOOD_RATE, now))
 
     def detach(self, port: int) -> None:
         """A port went, and all stations behind it. Harmless if it never came."""
@@ -134,12 +133,9 @@ class Switch:
             else:
                 self._send(station.port, frame)
             return
-        known.budget = min(FLOOD_RATE, known.budget + (now - known.budget_at) * FLOOD_RATE)
-        known.budget_at = now
-        if known.budget < 1:
+        if not known.budget.spend(now):
             self._drops.put("bridge_rate")
             return
-        known.budget -= 1
         for other in self._ports:
             if other != port:
                 self._send(other, frame)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from typing import Final
 
-from headrace.core import Outbox
+from headrace.core import Budget, Outbox
 from headrace.ip6 import dhcp
 from headrace.ip6.discovery import (
     Advertisement,
@@ -78,8 +78,7 @@ class IpRouter:
             config.duid, config.delegated, config.dns, preferred=config.preferred, valid=config.valid
         )
         self._sent = 0
-        self._budget = BURST
-        self._budget_at = now
+        self._budget = Budget(RATE, BURST, now)
         self._advertise_at = now
 
     def receive(self, data: bytes, now: float) -> None:
@@ -158,13 +157,10 @@ class IpRouter:
             self._packets.put(icmp(self.config.local, to if self._is_host(to) else ALL_NODES, kind, body))
 
     def _may_answer(self, now: float) -> bool:
-        self._budget = min(BURST, self._budget + (now - self._budget_at) * RATE)
-        self._budget_at = now
-        if self._budget < 1:
-            self._drops.put("ip6_rate")
-            return False
-        self._budget -= 1
-        return True
+        if self._budget.spend(now):
+            return True
+        self._drops.put("ip6_rate")
+        return False
 
     def _receive_udp(self, packet: Packet, now: float) -> None:
         datagram = Udp.parse(packet.payload)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from headrace.core import Outbox
+from headrace.core import Budget, Outbox
 from headrace.ipx import rip, sap
 from headrace.ipx.packet import (
     BROADCAST,
@@ -71,8 +71,7 @@ class Sending:
 @dataclass(slots=True)
 class _Port:
     node: bytes
-    budget: float = BROADCAST_RATE
-    budget_at: float = 0.0
+    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class IpxRouter:
         self._ports: dict[int, _Port] = {}
         self._by_node: dict[bytes, int] = {}
         if config.ethernet:
-            self._ports[ETHERNET] = _Port(config.node, budget_at=now)
+            self._ports[ETHERNET] = _Port(config.node, Budget(BROADCAST_RATE, BROADCAST_RATE, now))
         self._routes: dict[int, _Route] = {}
         self._offers: dict[tuple[int, bytes], _Offer] = {}
         self._sendings: Outbox[Sending] = Outbox()
@@ -115,7 +114,7 @@ class IpxRouter:
         if node == self.config.node or self._by_node.get(node, port) != port:
             return False
         self.detach(port)
-        self._ports[port] = _Port(node, budget_at=now)
+        self._ports[port] = _Port(node, Budget(BROADCAST_RATE, BROADCAST_RATE, now))
         self._by_node[node] = port
         return True
 
@@ -197,7 +196,7 @@ class IpxRouter:
             self._take_sap(port, packet, now)
         elif ours:
             self._drops.put("ipx_socket")
-        elif broadcast and not self._may_broadcast(known, now):
+        elif broadcast and not known.budget.spend(now):
             self._drops.put("ipx_rate")
         elif packet.type == PROPAGATED and broadcast:
             self._propagate(port, packet)
@@ -259,15 +258,6 @@ class IpxRouter:
             self._flood(onward, besides=port)
         else:
             self._sendings.put(Sending(ETHERNET, BROADCAST, onward))
-
-    @staticmethod
-    def _may_broadcast(known: _Port, now: float) -> bool:
-        known.budget = min(BROADCAST_RATE, known.budget + (now - known.budget_at) * BROADCAST_RATE)
-        known.budget_at = now
-        if known.budget < 1:
-            return False
-        known.budget -= 1
-        return True
 
     # --- RIP and SAP -------------------------------------------------------------------------------------------------------------
 
