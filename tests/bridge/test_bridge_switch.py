@@ -6,7 +6,7 @@ import zlib
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.bridge import pdu
@@ -140,6 +140,7 @@ def test_what_was_not_negotiated_is_no_frame(information: bytes, field: str) -> 
 
 
 @given(st.binary(max_size=80))
+@settings(deadline=None)
 def test_no_octets_do_more_than_be_refused(octets: bytes) -> None:
     made = switch(1)
     made.receive(1, octets, 1.0)

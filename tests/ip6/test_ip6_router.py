@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scapy.layers import dhcp6 as s6
 from scapy.layers import inet6 as s
@@ -297,6 +297,7 @@ def test_a_host_asks_three_times_and_leaves_the_rest_to_the_system() -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", bytes(solicitation())[:44], bytes(dhcp(b"\x01abc"))[:52]]))
+@settings(deadline=None)
 def test_no_octets_make_it_raise(octets: bytes, start: bytes) -> None:
     made, host = router(), IpHost(IPv6Address(CLIENT), 0.0)
     made.receive(start + octets, 1.0)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import dissect
 
@@ -292,6 +292,7 @@ def test_four_kinds_of_ethernet_frame(kind: FrameType) -> None:
 
 
 @given(st.binary(max_size=90), st.sampled_from([0, 1, 2]))
+@settings(deadline=None)
 def test_no_octets_make_it_raise(octets: bytes, port: int) -> None:
     made = router()
     head = packet(Address(0, BROADCAST, RIP_SOCKET), Address(0, NODES.get(port, STATION), 1)).emit()[:30]

@@ -6,7 +6,7 @@ from ipaddress import IPv6Network
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import dissect
 from tests.ppp.harness import REMOTE, Pair, Script, Store, client_config, codes, options_of, server_config
@@ -74,6 +74,7 @@ def test_each_option_of_the_peer(option: Option, code: int, data: bytes | None) 
 
 
 @given(st.sampled_from([1, 2, 3, 4, 6, 8, 9, 10]), st.integers(0, 20))
+@settings(deadline=None)
 def test_options_of_every_wrong_length_are_rejected(number: int, length: int) -> None:
     if length != {1: 2, 2: 2, 3: 1, 4: 1, 6: 6, 8: 1, 9: 0, 10: 0}[number]:
         ((_, answer),) = script().say(Proto.BCP, Code.CONFIGURE_REQUEST, 7, (Option(number, b"\2" * length),))

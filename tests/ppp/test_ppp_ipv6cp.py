@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv6Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ppp.harness import DNS, REMOTE, WINS, Pair, Script, Store, client_config, codes, options_of, server_config
 
@@ -188,6 +188,7 @@ def test_nobody_without_a_prefix_gets_it() -> None:
 
 
 @given(st.lists(st.binary(min_size=8, max_size=8), min_size=1, max_size=5))
+@settings(deadline=None)
 def test_a_drawn_identifier_is_never_zero_taken_or_worldwide(octets: list[bytes]) -> None:
     source = iter([*octets, b"\x10" * 8, b"\x11" * 8])
     drawn = draw(lambda _: next(source), octets[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.ppp.harness import REMOTE, Pair, Script, client_config, codes, options_of, server_config
 
@@ -76,6 +76,7 @@ def test_each_option_of_the_peer(option: Option, code: Code, data: bytes | None)
 
 
 @given(st.sampled_from([(1, 4), (2, 6), (3, None), (4, None), (5, None), (6, 0)]), st.integers(0, 60))
+@settings(deadline=None)
 def test_options_of_every_wrong_length_are_rejected(kind: tuple[int, int | None], length: int) -> None:
     number, right = kind
     if right is None:

@@ -39,7 +39,7 @@ def fragment(number: int, flags: str, data: bytes = b"x") -> bytes:
     st.integers(1, 4),
     st.integers(0, 2**32),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_what_is_cut_comes_together_however_the_links_race(terms: Terms, frames: list[bytes], links: int, seed: int) -> None:
     sender, made = Sender(terms), receiver(terms, links)
     queues: list[list[bytes]] = [[] for _ in range(links)]
@@ -57,7 +57,7 @@ def test_what_is_cut_comes_together_however_the_links_race(terms: Terms, frames:
 
 
 @given(st.integers(0, 2**32), st.floats(0.01, 0.3))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_losses_cost_the_frames_that_they_hit_and_no_others(seed: int, loss: float) -> None:
     source = random.Random(seed)
     sender, made = Sender(LONG), receiver()
@@ -142,6 +142,7 @@ def test_headers_cut_short_and_frames_over_the_mrru() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=12)), max_size=60), st.booleans())
+@settings(deadline=None)
 def test_no_octets_break_it(pieces: list[tuple[int, bytes]], short: bool) -> None:
     made = receiver(SHORT if short else LONG)
     for number, (link, octets) in enumerate(pieces):
