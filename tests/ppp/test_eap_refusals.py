@@ -444,3 +444,11 @@ def test_hanging_up_in_the_middle_is_no_mystery() -> None:
     both = pair(eap_server(M.EAP_TLS), eap_client(M.EAP_MD5))
     both.until(LinkDown)
     assert both.server.why is Slug.EAP_NO_METHOD
+
+
+def test_user_may_take_his_time_over_a_certificate_but_not_for_ever() -> None:
+    rude = Rude(M.PEAP).identify()
+    rude.wait(60)
+    assert rude.end.down is None
+    rude.wait(60)
+    assert rude.end.why is Slug.AUTH_TIMEOUT

@@ -27,7 +27,7 @@ def check(
     Every mistake is one line, FILE:LINE: KEY: reason; remedy, and the exit code 2. What only this machine lacks (a port in use, a right) is
     exit code 3.
     """
-    from headrace.shell.build import gateway_ike, wall_clock
+    from headrace.shell.build import gateway_eap, gateway_ike, wall_clock
     from headrace.shell.certcheck import advise
     from headrace.shell.clients import outlook
     from headrace.shell.config import load_config
@@ -35,6 +35,7 @@ def check(
 
     loaded = load_config(config)
     ike = gateway_ike(loaded)
+    gateway_eap(loaded)  # whether its files hold what they should
     warnings = [*loaded.warnings, *_too_small(loaded)]
     clients = outlook(loaded, ike.proposals, ike.esp_proposals)
     advice = advise(ike.certificate.chain[0], wall_clock()) if ike.certificate is not None else None

@@ -33,6 +33,10 @@ REASON_GRACE: Final = 1.0
 """Seconds that a client gives the server, after an EAP-Failure, to end the link with a number that says more."""
 
 
+CHOICE_PATIENCE: Final = 90.0
+"""Seconds that a client has for a method: its user may have to look at the server's certificate, or to choose one."""
+
+
 class EapAuthServer(AuthServer):
     """Demands EAP, and carries whoever runs the method."""
 
@@ -123,6 +127,7 @@ class EapAuthServer(AuthServer):
             self.reject(Failure(verdict.slug, verdict.detail))
 
     def _offer(self, methods: tuple[AuthMethod, ...]) -> None:
+        self.patience = CHOICE_PATIENCE
         allowed = possible(self.config)
         if methods:
             allowed = tuple(method for method in methods if method in allowed)
