@@ -49,6 +49,10 @@ interop: .venv/.dev ## real peers: strongSwan, xl2tpd, pppd in a QEMU guest (roo
 foreign: .venv/.dev ## our EAP against eapol_test and FreeRADIUS (installs them where apt-get is; seconds)
 	@tests/foreign/run
 
+radius: .venv/.dev ## RADIUS against FreeRADIUS, which is installed if it is missing (Debian, as root)
+	@command -v freeradius >/dev/null || apt-get install -y -qq --no-install-recommends freeradius
+	@$(PY) -m pytest -q tests/radius
+
 bench: .venv/.dev ## benchmarks beside the peers that are installed
 	@$(PY) -m pytest -q bench --benchmark-enable --benchmark-only -p no:randomly
 
