@@ -363,12 +363,13 @@ static void put_icvs(struct hr_esp_job *const *job, uint32_t n, uint8_t mac[][HR
 	}
 }
 
-static void seal_group(struct hr_esp_job **job, uint32_t n)
+static void seal_group(struct hr_esp_job **job, uint32_t n, uint32_t uneven)
 {
 	const uint8_t cipher = job[0]->key->cipher, auth = job[0]->key->auth, icv_len = job[0]->key->icv_len;
 	uint8_t mac[HR_BATCH_MAX][HR_MAC_STRIDE];
 
-	sort_by_length(job, n);
+	if (uneven)
+		sort_by_length(job, n);
 	put_ivs(job, n);
 	if (cipher == HR_CIPHER_AES_GCM16) {
 		hr_kernel.aes_gcm_seal.run(job, n);
@@ -385,13 +386,14 @@ static void seal_group(struct hr_esp_job **job, uint32_t n)
 	put_icvs(job, n, mac, icv_len);
 }
 
-static void open_group(struct hr_esp_job **job, uint32_t n)
+static void open_group(struct hr_esp_job **job, uint32_t n, uint32_t uneven)
 {
 	const uint8_t cipher = job[0]->key->cipher, auth = job[0]->key->auth, icv_len = job[0]->key->icv_len;
 	uint8_t mac[HR_BATCH_MAX][HR_MAC_STRIDE];
 	uint32_t good = 0;
 
-	sort_by_length(job, n);
+	if (uneven)
+		sort_by_length(job, n);
 	if (cipher == HR_CIPHER_AES_GCM16) {
 		hr_kernel.aes_gcm_open.run(job, n);
 		return;
@@ -407,21 +409,26 @@ static void open_group(struct hr_esp_job **job, uint32_t n)
 		decrypt_of(cipher)(job, good);
 }
 
-static void for_each_group(struct hr_esp_job *job, uint32_t n, void (*work)(struct hr_esp_job **job, uint32_t n))
+/* `uneven`: lengths may differ. */
+typedef void group_fn(struct hr_esp_job **job, uint32_t n, uint32_t uneven);
+
+static inline void for_each_group(struct hr_esp_job *job, uint32_t n, group_fn *work)
 {
 	struct hr_esp_job *order[HR_BATCH_MAX];
 
 	while (n > 0) {
 		const uint32_t take = n < HR_BATCH_MAX ? n : HR_BATCH_MAX;
 		const uint8_t group = job[0].key->group;
-		uint32_t mixed = 0;
+		const uint32_t len = job[0].len;
+		uint32_t mixed = 0, uneven = 0;
 		for (uint32_t i = 0; i < take; i++) {
 			order[i] = &job[i];
 			mixed |= job[i].key->group ^ group;
+			uneven |= job[i].len ^ len;
 		}
 		for (uint32_t done = 0; done < take;) {
 			const uint32_t same = mixed ? gather_group(order + done, take - done) : take;
-			work(order + done, same);
+			work(order + done, same, uneven);
 			done += same;
 		}
 		job += take;

@@ -50,23 +50,21 @@ uint32_t hr_crypt_block(const struct hr_crypt_key *key)
 	return key->esp.block;
 }
 
-/* Every extent lies in the arena, every index names a key of the right direction. */
-static int check_batch(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_batch *batch, int outbound)
+static int check_arguments(struct hr_crypt_key *const *keys, struct hr_batch *batch)
 {
 	if (batch == NULL || keys == NULL || batch->n > HR_BATCH_MAX || (batch->n > 0 && (!batch->arena || !batch->desc)))
 		return HR_E_ARGUMENT;
-	const uint64_t arena_len = batch->arena_len;
-	const uint32_t n = batch->n;
-	for (uint32_t i = 0; i < n; i++) {
-		const struct hr_desc *const d = &batch->desc[i];
-		const int known = d->sa < n_keys && keys[d->sa] != NULL && (!outbound || keys[d->sa]->esp.outbound);
-		if (known && (uint64_t)d->off + d->len + d->room_tail <= arena_len)
-			continue;
-		batch->bad_index = i;
-		return known ? HR_E_DESCRIPTOR : HR_E_ARGUMENT;
-	}
 	batch->bad_index = 0;
 	return 0;
+}
+
+/* The extent lies in the arena, the index names a key of the right direction. */
+static inline int check_descriptor(struct hr_crypt_key *const *keys, uint32_t n_keys, const struct hr_batch *batch,
+				   const struct hr_desc *d, int outbound)
+{
+	if (d->sa >= n_keys || keys[d->sa] == NULL || (outbound && !keys[d->sa]->esp.outbound))
+		return HR_E_ARGUMENT;
+	return (uint64_t)d->off + d->len + d->room_tail > batch->arena_len ? HR_E_DESCRIPTOR : 0;
 }
 
 /* HR_PENDING if the packet can be handed to a kernel; len ends with the text. */
@@ -94,27 +92,34 @@ int hr_crypt_seal(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_b
 	struct hr_esp_job job[HR_BATCH_MAX];
 	uint32_t n = 0;
 
-	const int error = check_batch(keys, n_keys, batch, 1);
+	uint8_t status[HR_BATCH_MAX];
+	int error = check_arguments(keys, batch);
 	if (error != 0)
 		return error;
 	struct hr_desc *const desc = batch->desc;
 	uint8_t *const arena = batch->arena;
 	const uint32_t packets = batch->n;
 	for (uint32_t i = 0; i < packets; i++) {
-		struct hr_desc *d = &desc[i];
+		const struct hr_desc *d = &desc[i];
+		error = check_descriptor(keys, n_keys, batch, d, 1);
+		if (error != 0) {
+			batch->bad_index = i;
+			return error;
+		}
 		const struct hr_crypt_key *key = keys[d->sa];
-		d->status = check_text(&key->esp, d->len);
-		if (d->status == HR_DROP_ESP_SHORT)
-			d->status = HR_DROP_ESP_LENGTH;
-		if (d->status == HR_PENDING && d->room_tail < key->esp.icv_len)
-			d->status = HR_DROP_ROOM;
-		if (d->status == HR_PENDING)
+		status[i] = check_text(&key->esp, d->len);
+		if (status[i] == HR_DROP_ESP_SHORT)
+			status[i] = HR_DROP_ESP_LENGTH;
+		if (status[i] == HR_PENDING && d->room_tail < key->esp.icv_len)
+			status[i] = HR_DROP_ROOM;
+		if (status[i] == HR_PENDING)
 			fill_job(&job[n++], key, arena, d, d->len);
 	}
 	hr_esp_seal(job, n);
 	for (uint32_t i = 0; i < packets; i++) {
 		struct hr_desc *d = &desc[i];
-		if (d->status != HR_PENDING)
+		d->status = status[i];
+		if (status[i] != HR_PENDING)
 			continue;
 		const uint8_t icv_len = keys[d->sa]->esp.icv_len;
 		d->len += icv_len;
@@ -129,24 +134,31 @@ int hr_crypt_open(struct hr_crypt_key *const *keys, uint32_t n_keys, struct hr_b
 	struct hr_esp_job job[HR_BATCH_MAX];
 	uint32_t n = 0;
 
-	const int error = check_batch(keys, n_keys, batch, 0);
+	uint8_t status[HR_BATCH_MAX];
+	int error = check_arguments(keys, batch);
 	if (error != 0)
 		return error;
 	struct hr_desc *const desc = batch->desc;
 	uint8_t *const arena = batch->arena;
 	const uint32_t packets = batch->n;
 	for (uint32_t i = 0; i < packets; i++) {
-		struct hr_desc *d = &desc[i];
+		const struct hr_desc *d = &desc[i];
+		error = check_descriptor(keys, n_keys, batch, d, 0);
+		if (error != 0) {
+			batch->bad_index = i;
+			return error;
+		}
 		const struct hr_crypt_key *key = keys[d->sa];
 		const uint32_t icv_len = key->esp.icv_len;
-		d->status = d->len < icv_len ? HR_DROP_ESP_SHORT : check_text(&key->esp, d->len - icv_len);
-		if (d->status == HR_PENDING)
+		status[i] = d->len < icv_len ? HR_DROP_ESP_SHORT : check_text(&key->esp, d->len - icv_len);
+		if (status[i] == HR_PENDING)
 			fill_job(&job[n++], key, arena, d, d->len - icv_len);
 	}
 	hr_esp_open(job, n);
 	for (uint32_t i = 0, k = 0; i < packets; i++) {
 		struct hr_desc *d = &desc[i];
-		if (d->status != HR_PENDING)
+		d->status = status[i];
+		if (status[i] != HR_PENDING)
 			continue;
 		if (!job[k++].ok) {
 			d->status = HR_DROP_ESP_AUTH;
