@@ -94,6 +94,7 @@ COMMANDS = (
     "events",
     "explain",
     "inspect",
+    "troubleshoot",
     "account",
     *(
         f"account {name}"

@@ -10,7 +10,23 @@ from typing import TYPE_CHECKING
 import typer
 from typer.main import get_command
 
-from headrace.cli import account, bench, check, control, demo, dial, exits, explain, inspect, pki, ppp, profile, serve, watch
+from headrace.cli import (
+    account,
+    bench,
+    check,
+    control,
+    demo,
+    dial,
+    exits,
+    explain,
+    inspect,
+    pki,
+    ppp,
+    profile,
+    serve,
+    troubleshoot,
+    watch,
+)
 from headrace.errors import ConfigError, HeadraceError
 from headrace.version import __version__
 
@@ -53,6 +69,7 @@ app.command("events", short_help="Follow what happens in a running gateway.")(co
 app.add_typer(account.app, name="account", short_help="Local accounts and groups.")
 app.add_typer(account.groups, name="group", short_help="Groups of local accounts.")
 app.add_typer(pki.app, name="pki", short_help="A small CA for computer certificates.")
+app.command("troubleshoot", short_help="Why can I not connect: walk the ladder against a server.")(troubleshoot.troubleshoot)
 app.command("inspect", short_help="A capture, layer by layer and as the ladder.")(inspect.inspect)
 app.command("watch", short_help="One session of a running gateway, live and decrypted.")(watch.watch)
 app.command("profile", short_help="What a client imports: Windows, Apple, Linux, a printed page.")(profile.profile)

@@ -239,7 +239,7 @@ def dial(
         server=server,
         user=user,
         password="",
-        psk=_psk(psk_file, has_certificate=certificate is not None),
+        psk=psk_from(psk_file, has_certificate=certificate is not None),
         certificate=certificate,
         private_key=private_key,
         private_key_passphrase=secret_from_file(passphrase_file) if passphrase_file is not None else None,
@@ -324,7 +324,7 @@ def _new_password(path: Path | None, user: str) -> Callable[[], str] | None:
     return lambda: password_from(path, variable, f"New password for {user}", confirm=True)
 
 
-def _psk(path: Path | None, *, has_certificate: bool) -> bytes | None:
+def psk_from(path: Path | None, *, has_certificate: bool) -> bytes | None:
     """The pre-shared key from its file or the environment; looked at as at the gateway, but what a gateway has is not ours to refuse."""
     from headrace.cli.exits import complain
     from headrace.shell.secretfile import SecretError, judge_psk

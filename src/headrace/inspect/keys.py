@@ -33,7 +33,7 @@ _AUTHS: Final = {name.split(" [")[0]: auth for auth, name in AUTH_NAMES.items()}
     "HMAC-SHA-1-96": Auth.HMAC_SHA1_96,
     "HMAC-SHA-256-96": Auth.HMAC_SHA2_256_96,
 }
-_HASHES: Final[dict[Auth, tuple[str, int]]] = {
+HASHES: Final[dict[Auth, tuple[str, int]]] = {
     Auth.HMAC_MD5_96: ("md5", 12),
     Auth.HMAC_SHA1_96: ("sha1", 12),
     Auth.HMAC_SHA2_256_128: ("sha256", 16),
@@ -105,7 +105,7 @@ class EspKey:
             raise NotOpened(f"SPI {self.spi:08x}: the ICV does not verify with the key of the log") from None
 
     def _open_cbc(self, esp: bytes) -> tuple[bytes, int, int]:
-        name, icv = _HASHES.get(self.auth, ("", 0))
+        name, icv = HASHES.get(self.auth, ("", 0))
         body, tag = (esp[:-icv], esp[-icv:]) if icv else (esp, b"")
         block = {Cipher.NULL: 0, Cipher.AES_CBC: 16}.get(self.cipher, 8)
         if len(body) < 8 + 2 * block or (block and (len(body) - 8) % block):
