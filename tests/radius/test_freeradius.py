@@ -23,7 +23,7 @@ from headrace.ppp.mppe import start_keys
 from headrace.ppp.mschap_crypto import authenticator_response, challenge_hash, nt_password_hash, nt_response
 from headrace.radius import accounting
 from headrace.radius.client import Answered, Server, Timing, Unanswered
-from headrace.radius.names import Attr, Code, Status
+from headrace.radius.names import Attr, Cause, Code, Status
 from headrace.radius.packet import text
 from headrace.shell.radius_transport import RadiusTransport
 
@@ -135,7 +135,7 @@ def test_accounting_and_status(server: FreeRadius, tmp_path: Path) -> None:
                 for status, told, cause in (
                     (Status.START, None, None),
                     (Status.INTERIM, traffic, None),
-                    (Status.STOP, traffic, accounting.Cause.USER_REQUEST),
+                    (Status.STOP, traffic, Cause.USER_REQUEST),
                 )
             ]
         finally:

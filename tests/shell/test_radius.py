@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.radius.freeradius import SECRET, freeradius
@@ -47,7 +48,7 @@ def test_mppe_by_radius_accounting_and_disconnect(site: Site, tmp_path: Path) ->
     (tmp_path / "horse").write_text("correct horse", "utf-8")
     with freeradius(raddb, site.gateway.popen) as radius:
         server = {"address": "127.0.0.1", "port": radius.auth, "accounting_port": radius.acct, "secret_file": "radius.secret"}
-        radius_sections = {
+        radius_sections: dict[str, dict[str, Any]] = {
             "radius": {"users": "all", "dynauth_port": 3799},
             "[radius.server]": server,
             "radius.filters": {"staff": ["allow any"]},
