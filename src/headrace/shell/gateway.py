@@ -451,6 +451,7 @@ class Gateway:
             await asyncio.sleep(result.delay)
         if not self._ladder.auth_result(event.session.handle, event.request.request, result, self._driver.now()):
             self._release(event.session)  # it has gone in the meantime
+            self._radius.forget(event.session.handle)
         self._driver.flush()
 
     async def _asks_radius(self, event: events.AuthNeeded) -> bool:

@@ -255,6 +255,10 @@ class RadiusUsers:
         if session is not None and session.record is not None:
             self._account(session, Status.STOP, accounting.cause_of(failure.slug, by_peer=by_peer))
 
+    def forget(self, session: int) -> None:
+        """A session ended before its proof was judged. Harmless for one that is not known."""
+        self._sessions.pop(session, None)
+
     def _account(self, session: _Session, status: Status, cause: Cause | None = None) -> None:
         if self._spool is None or session.record is None:
             return
