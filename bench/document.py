@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.bench import plot, tunnel_report
+from headrace.bench import sessions as load
 from headrace.bench.cases import ESP, MPPE, PACKETS
 from headrace.bench.native import BenchError
 from headrace.bench.report import Report
@@ -59,8 +60,8 @@ def steps() -> dict[str, Callable[[], Row]]:
         for transform in (*ESP, *(("aes256-sha1",) if name == KERNELS else ()), *MPPE):
             found[f"{name}:{transform}"] = partial(_suite, name, transform)
     found[PIPELINE] = lambda: run(Options((PIPELINE,)), say).json()
-    found["tunnel"] = lambda: _script("tunnel.py")
-    found["sessions"] = lambda: _script("sessions.py")
+    found["tunnel"] = lambda: _command("tunnel")
+    found["sessions"] = lambda: _command("sessions", "--quick")
     return found
 
 
@@ -91,9 +92,10 @@ def results(name: str) -> Row | None:
     return found
 
 
-def _script(name: str) -> Row:
+def _command(*words: str) -> Row:
     # A process of its own: it may enter a user namespace.
-    done = subprocess.run([sys.executable, str(ROOT / "bench" / name)], check=True, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "headrace", "bench", *words, "--json", "-"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     document: Row = json.loads(done.stdout)
     return document
 
@@ -262,17 +264,16 @@ def pipeline(document: Row) -> str:
 
 def tunnels(document: Row) -> str:
     """TCP through a whole tunnel."""
-    return table(tunnel_report.COLUMNS, tunnel_report.table(document), left=3)
+    figures = table(tunnel_report.COLUMNS, tunnel_report.table(document), left=3)
+    return figures + "\n" + table(tunnel_report.BAR_COLUMNS, tunnel_report.bar_table(document), left=1)
 
 
 def sessions(document: Row) -> str:
-    """What connecting costs."""
-    rungs = ", ".join(f"{name.replace('_', ' ')} {value['median_ms']:.0f} ms" for name, value in document["rungs"].items())
-    return (
-        f"{document['connected']} clients, {document['at_once']} calls at once: {document['connections_per_s']} connections a second, "
-        f"{1000 * document['gateway_cpu_s']:.1f} ms of the gateway's processor and {document['rss_kib_per_session']} KiB of its memory for each. "
-        f"Median time on each rung: {rungs}.\n"
-    )
+    """What connecting costs, and what many sessions cost the traffic."""
+    row = document["rows"][-1]
+    rungs = ", ".join(f"{name.replace('_', ' ')} {value['median_ms']:.0f} ms" for name, value in row["rungs"].items())
+    figures = table(load.COLUMNS, load.table(document), left=0)
+    return f"{figures}\nMedian time on each rung, {row['at_once']} calls at once: {rungs}.\n"
 
 
 SECTIONS: Final[tuple[tuple[str, str, Callable[[Row], str]], ...]] = (

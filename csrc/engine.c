@@ -32,6 +32,8 @@ static int config_sound(const struct hr_engine_config *c, const struct hr_worker
 {
 	if (c->workers < 1 || c->workers > HR_WORKERS_MAX || c->listeners > HR_LISTENERS_MAX)
 		return 0;
+	if (c->tos > HR_TOS_ALL)
+		return 0;
 	if (c->batch < 1 || c->batch > HR_BATCH_MAX || c->mtu < 128 || c->exception_slots > 1u << 20)
 		return 0;
 	for (uint32_t i = 0; i < c->workers; i++)
@@ -62,8 +64,11 @@ struct hr_engine *hr_engine_new(struct hr_dp *dp, const struct hr_engine_config 
 	while (engine->worker && made < config->workers &&
 	       hr_worker_init(&engine->worker[made], dp, config, &workers[made], made, &engine->bell) == 0)
 		made++;
-	if (made == config->workers)
+	if (made == config->workers) {
+		for (uint32_t i = 0; i < made; i++)
+			engine->worker[i].all = engine->worker;
 		return engine;
+	}
 	engine->config.workers = made;
 	hr_engine_free(engine);
 	errno = ENOMEM;

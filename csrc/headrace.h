@@ -122,6 +122,7 @@ enum hr_status {
 	HR_DROP_EXCEPTION_RING = 97, /* the control plane does not keep up */
 	HR_DROP_SOCKET = 98,	     /* the kernel refused to send: errno counted apart */
 	HR_DROP_TUN_WRITE = 99,
+	HR_DROP_WORKER_RING = 100, /* for a session of another worker, which does not keep up */
 	HR_STATUS_COUNT = 104
 };
 
@@ -527,7 +528,12 @@ struct hr_engine_config {
 	uint8_t tun_vnet_hdr;	  /* bit 0: the TUN was opened with IFF_VNET_HDR, bit 1: its kernel knows UDP segmentation */
 	uint8_t udp_gso;	  /* use UDP segmentation offload where the kernel has it */
 	int event_fd;		  /* eventfd that is written when exceptions wait; -1 = none */
+	uint8_t direct;		  /* packets from one session for another go there at once, not by way of the TUN */
+	uint8_t tos;		  /* enum hr_tos: what of an inner packet's traffic class the outer one shows */
+	uint8_t spare[2];
 };
+
+enum hr_tos { HR_TOS_NONE = 0, HR_TOS_ECN = 1, HR_TOS_ALL = 2 };
 
 struct hr_engine_stats {
 	uint64_t rounds;					     /* times a worker woke up */
@@ -540,6 +546,8 @@ struct hr_engine_stats {
 	uint64_t tun_packets_in, tun_packets_out; /* inner IP, after cutting and before joining */
 	uint64_t paused;			  /* times a worker stopped reading the TUN because a socket was full */
 	uint64_t icmp;				  /* too-big answers written to the TUN */
+	uint64_t handed_over;			  /* packets that went to the worker that sends for their session */
+	uint64_t direct;			  /* packets from one session for another that did not see the TUN */
 };
 
 struct hr_engine *hr_engine_new(struct hr_dp *dp, const struct hr_engine_config *config,

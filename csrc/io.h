@@ -40,6 +40,8 @@ enum hr_io_counter {
 	HR_IO_TUN_PACKETS_OUT,
 	HR_IO_PAUSED,
 	HR_IO_ICMP,
+	HR_IO_HANDED_OVER,
+	HR_IO_DIRECT,
 	HR_IO_COUNTERS
 };
 
@@ -60,6 +62,12 @@ void hr_io_error(struct hr_io_stats *stats, int error);
 void hr_io_lost(struct hr_dp *dp, enum hr_status status, uint64_t packets, uint64_t bytes);
 /* 1: hr_dp_events() has something to say (tally.c). */
 int hr_io_events_wait(struct hr_dp *dp);
+/* Which of `workers` sends to the session that owns the destination of an inner packet (home.c). The first that asks for a peer
+ * that nobody sends to becomes its sender, and stays it: so all sessions of a peer keep their order, whichever worker reads
+ * what is meant for them. `homes` is for the packets of a whole batch: the worker, or `self` where there is no such session.
+ * With `direct` the default route does not count, and HR_HOME_NONE is said instead of `self`. */
+enum { HR_HOME_NONE = 0xff };
+void hr_homes(struct hr_dp *dp, const struct hr_batch *batch, uint32_t self, uint32_t workers, int direct, uint8_t *homes);
 
 /* --- sockets --------------------------------------------------------------------------------------------------------- */
 
@@ -118,6 +126,7 @@ struct hr_outbox {
 	struct hr_io_stats *stats;
 	uint8_t gso;			  /* several packets of one size in one message */
 	int blocked;			  /* the socket that is full, after hr_outbox_send() stopped early */
+	const uint8_t *classes;		  /* traffic class for the outer header of each descriptor; NULL: 0 for all */
 	uint64_t until[HR_LISTENERS_MAX]; /* no GSO above .limit until then: the path is too narrow, the kernel fragments */
 	uint32_t limit[HR_LISTENERS_MAX];
 	uint32_t n;	  /* messages being collected */
@@ -158,8 +167,10 @@ struct hr_tun {
 
 enum {
 	HR_TUN_REST = 65536 + 256,
-	HR_TUN_PIECES = 64,			    /* fragments of one batch */
-	HR_TUN_SLOTS = HR_BATCH_MAX + HR_TUN_PIECES /* they have their own slots, behind the batch's */
+	HR_TUN_PIECES = 64,   /* fragments of one batch */
+	HR_TUN_LETTERS = 128, /* packets that other workers handed over */
+	/* they have their own slots, behind the batch's */
+	HR_TUN_SLOTS = HR_BATCH_MAX + HR_TUN_PIECES + HR_TUN_LETTERS
 };
 
 /* Octets that a TUN needs for packets of at most mtu octets; the arena comes first in them, *arena octets. */
@@ -169,6 +180,11 @@ void hr_tun_init(struct hr_tun *tun, int fd, uint8_t flags, uint16_t mtu, uint8_
 /* Read packets into slots and describe them for hr_encap(), at most `most` of at most HR_BATCH_MAX. Their number. A queue that
  * does not exist any more sets tun->fd to -1. */
 uint32_t hr_tun_receive(struct hr_tun *tun, struct hr_desc *desc, uint32_t most);
+/* Where the slots begin that are nobody's, and describe a packet of `len` octets in one of them. */
+uint8_t *hr_tun_letter(const struct hr_tun *tun, uint32_t n);
+void hr_tun_letter_describe(const struct hr_tun *tun, struct hr_desc *desc, uint32_t n, uint32_t len);
+/* The traffic classes of inner packets, as far as the outer headers shall show them (enum hr_tos). */
+void hr_tun_classes(const struct hr_batch *batch, uint8_t tos, uint8_t *classes);
 /* Write the IP packets that came out of hr_decap(), in runs where that is possible. */
 void hr_tun_send(struct hr_tun *tun, struct hr_batch *batch);
 /* What hr_encap() found too big (HR_DROP_TOO_BIG): packets that may be cut are, into fragments that are described in `pieces`

@@ -159,6 +159,31 @@ uint32_t hr_tun_receive(struct hr_tun *tun, struct hr_desc *desc, uint32_t most)
 	return n;
 }
 
+uint8_t *hr_tun_letter(const struct hr_tun *tun, uint32_t n)
+{
+	return tun->slots + (size_t)(HR_BATCH_MAX + HR_TUN_PIECES + n) * tun->stride + HR_HEADROOM;
+}
+
+void hr_tun_letter_describe(const struct hr_tun *tun, struct hr_desc *desc, uint32_t n, uint32_t len)
+{
+	describe(tun, desc, HR_BATCH_MAX + HR_TUN_PIECES + n, len);
+}
+
+/* RFC 6040 section 4.1 (normal mode), RFC 2983: the class octet is IPv4's second, and bits 4 to 11 of an IPv6 header. */
+void hr_tun_classes(const struct hr_batch *batch, uint8_t tos, uint8_t *classes)
+{
+	const uint8_t mask = tos == HR_TOS_ALL ? 0xff : tos == HR_TOS_ECN ? 3 : 0;
+
+	for (uint32_t i = 0; i < batch->n; i++) {
+		const struct hr_desc *d = &batch->desc[i];
+		const uint8_t *p = batch->arena + d->off;
+		uint8_t class = 0;
+		if (d->kind == HR_KIND_IP && d->len >= 2)
+			class = p[0] >> 4 == 4 ? p[1] : (uint8_t)(p[0] << 4 | p[1] >> 4);
+		classes[i] = class & mask;
+	}
+}
+
 /* Fragments of one packet, as far as there are slots for all of them. */
 static void cut(struct hr_tun *tun, const uint8_t *packet, uint32_t len, uint32_t mtu, struct hr_batch *pieces)
 {

@@ -246,6 +246,22 @@ static int same_remote(const struct hr_desc *a, const struct hr_desc *b)
 	return a->kind == b->kind && a->listener == b->listener && memcmp(&a->remote, &b->remote, sizeof a->remote) == 0;
 }
 
+static uint8_t class_of(const struct hr_outbox *outbox, uint32_t i)
+{
+	return outbox->classes ? outbox->classes[i] : 0;
+}
+
+/* Put one more control message behind those that are there. */
+static void control(struct msghdr *header, union hr_control *memory, int level, int type, const void *value, size_t len)
+{
+	struct cmsghdr *c = (struct cmsghdr *)(void *)(memory->octets + header->msg_controllen);
+
+	*c = (struct cmsghdr){.cmsg_level = level, .cmsg_type = type, .cmsg_len = CMSG_LEN(len)};
+	memcpy(CMSG_DATA(c), value, len);
+	header->msg_control = memory;
+	header->msg_controllen += CMSG_SPACE(len);
+}
+
 /* Make one message that begins with descriptor i, which is to be sent; the descriptor behind the message. */
 static uint32_t collect(struct hr_outbox *outbox, const struct hr_batch *batch, uint32_t i, uint64_t now_ns)
 {
@@ -264,7 +280,8 @@ static uint32_t collect(struct hr_outbox *outbox, const struct hr_batch *batch, 
 		const struct hr_desc *d = &batch->desc[next];
 		if (d->status != HR_OK)
 			continue;
-		if (pieces && (d->len > size || bytes + d->len > HR_OUTBOX_BYTES || !same_remote(head, d)))
+		if (pieces && (d->len > size || bytes + d->len > HR_OUTBOX_BYTES || !same_remote(head, d) ||
+			       class_of(outbox, next) != class_of(outbox, i)))
 			break;
 		iov[pieces++] = (struct iovec){batch->arena + d->off, d->len};
 		bytes += d->len;
@@ -278,13 +295,12 @@ static uint32_t collect(struct hr_outbox *outbox, const struct hr_batch *batch, 
 	header->msg_namelen = name_of(head, &outbox->name[m]);
 	if (pieces > 1) {
 		uint16_t segment = (uint16_t)size;
-		header->msg_control = &outbox->control[m];
-		header->msg_controllen = CMSG_SPACE(sizeof segment);
-		struct cmsghdr *c = CMSG_FIRSTHDR(header);
-		*c =
-		    (struct cmsghdr){.cmsg_level = IPPROTO_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof segment)};
-		memcpy(CMSG_DATA(c), &segment, sizeof segment);
+		control(header, &outbox->control[m], IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
 	}
+	const int class = class_of(outbox, i);
+	if (class)
+		control(header, &outbox->control[m], head->remote.family == 6 ? IPPROTO_IPV6 : IPPROTO_IP,
+			head->remote.family == 6 ? IPV6_TCLASS : IP_TOS, &class, sizeof class);
 	return next;
 }
 

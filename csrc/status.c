@@ -69,6 +69,7 @@ static const char *const status_text[HR_STATUS_COUNT] = {
     [HR_DROP_EXCEPTION_RING] = "the control plane does not keep up with exceptions",
     [HR_DROP_SOCKET] = "the kernel refused to send the packet",
     [HR_DROP_TUN_WRITE] = "the TUN device refused the packet",
+    [HR_DROP_WORKER_RING] = "the worker that sends for the session does not keep up",
 };
 
 /* Index 0 is success; the others are the negated errors. */

@@ -52,6 +52,7 @@ struct hr_peer {
 	_Atomic uint32_t traits;
 	_Atomic uint32_t moved; /* an event waits */
 	_Atomic(struct hr_sa *) out;
+	_Atomic uint32_t home; /* worker that sends to it, counted from 1; 0: none yet (home.c) */
 	struct hr_place remote;
 
 	_Alignas(64) _Atomic uint64_t cookie; /* the writer's from here on */

@@ -5,6 +5,7 @@
  *   wait -> for each source that is ready, one bounded turn:
  *     a socket:  recvmmsg -> hr_decap -> IP packets to the TUN, exceptions to the rings
  *     the TUN:   reads    -> hr_encap -> packets to the sockets, too-big answers to the TUN
+ *     the relay: packets that other workers read and this one sends, the same way
  *
  * A turn takes what one recvmmsg() or one batch holds; epoll is level-triggered, so the next round continues, and no source
  * starves another. When a socket is full the worker stops reading the TUN, keeps what it has encapsulated, and goes on
@@ -26,6 +27,7 @@ enum {
 	PAUSE_NS = 20000000, /* a socket that has no room for so long loses what was meant for it */
 	FRUITLESS_MAX = 100, /* wake-ups by an error that reading does not clear: the source is given up */
 	SECOND_NS = 1000000000,
+	RELAY_SLOTS = 4096,	/* KiB that wait for a worker */
 	ICMP_SECOND = 200,	/* too-big answers in a second */
 	HR_EXPAND_STRIDE = 1792 /* octets for one expanded frame: the usual MRU, what must be accepted, and headers */
 };
@@ -114,6 +116,85 @@ static void exceptions(struct hr_worker *w, const struct hr_batch *batch)
 		hr_bell_ring(w->bell);
 }
 
+/* --- packets for other workers ------------------------------------------------------------------------------------------ */
+
+static int hand_over(struct hr_worker *w, uint32_t to, const struct hr_desc *desc, const uint8_t *packet)
+{
+	struct hr_desc letter = {.len = desc->len, .kind = HR_KIND_IP};
+	const uint8_t *at = packet + (packet[0] >> 4 == 4 ? 16 : 24);
+	uint32_t origin;
+
+	memcpy(&origin, at, sizeof origin);
+	if (desc->len <= w->tun.cap && hr_relay_put(&w->all[to].relay, &letter, packet, (origin * 0x9e3779b1u) >> 16))
+		return 1;
+	hr_io_lost(w->dp, HR_DROP_WORKER_RING, 1, desc->len);
+	return 0;
+}
+
+static void tell(struct hr_worker *w, const uint8_t *told)
+{
+	for (uint32_t k = 0; k < w->config.workers; k++)
+		if (told[k])
+			hr_relay_tell(&w->all[k].relay);
+}
+
+/* What was read from the TUN for peers that others send to leaves the batch; the order of the rest stays. */
+static void to_their_homes(struct hr_worker *w)
+{
+	uint8_t told[HR_WORKERS_MAX] = {0};
+	uint32_t n = 0, gone = 0;
+
+	hr_homes(w->dp, &w->tx, w->index, w->config.workers, 0, w->homes);
+	for (uint32_t i = 0; i < w->tx.n; i++) {
+		const uint32_t home = w->homes[i];
+		if (home == w->index) {
+			w->tx.desc[n++] = w->tx.desc[i];
+			continue;
+		}
+		gone += (uint32_t)hand_over(w, home, &w->tx.desc[i], w->tx.arena + w->tx.desc[i].off);
+		told[home] = 1;
+	}
+	w->tx.n = n;
+	tell(w, told);
+	hr_io_add(&w->stats, HR_IO_HANDED_OVER, gone);
+}
+
+/* One hop less (RFC 1812 section 5.3.1; the checksum by RFC 1624). 0: it may not go further, and the host is to say so. */
+static int count_hop(uint8_t *packet)
+{
+	uint8_t *const ttl = packet + (packet[0] >> 4 == 4 ? 8 : 7);
+
+	if (*ttl <= 1)
+		return 0;
+	--*ttl;
+	if (packet[0] >> 4 == 4) {
+		uint32_t sum = (uint32_t)(packet[10] << 8 | packet[11]) + 0x0100;
+		sum += sum >> 16;
+		packet[10] = (uint8_t)(sum >> 8);
+		packet[11] = (uint8_t)sum;
+	}
+	return 1;
+}
+
+/* What came from one session and is for another goes to whoever sends there. Such packets do not go on to the TUN. */
+static void to_other_sessions(struct hr_worker *w)
+{
+	uint8_t told[HR_WORKERS_MAX] = {0};
+	uint32_t gone = 0;
+
+	hr_homes(w->dp, &w->rx, w->index, w->config.workers, 1, w->homes);
+	for (uint32_t i = 0; i < w->rx.n; i++) {
+		struct hr_desc *d = &w->rx.desc[i];
+		if (w->homes[i] == HR_HOME_NONE || !count_hop(w->rx.arena + d->off))
+			continue;
+		gone += (uint32_t)hand_over(w, w->homes[i], d, w->rx.arena + d->off);
+		d->status = HR_PENDING; /* nobody's any more */
+		told[w->homes[i]] = 1;
+	}
+	tell(w, told);
+	hr_io_add(&w->stats, HR_IO_DIRECT, gone);
+}
+
 /* --- sockets to TUN ---------------------------------------------------------------------------------------------------- */
 
 static void from_socket(struct hr_worker *w, struct hr_source *source, uint32_t events)
@@ -140,6 +221,8 @@ static void from_socket(struct hr_worker *w, struct hr_source *source, uint32_t 
 			break;
 		if (hr_decap(w->dp, &w->rx, now_ns()) != 0)
 			continue; /* a descriptor that it refuses would be our own mistake; nothing of the batch is used */
+		if (w->config.direct)
+			to_other_sessions(w);
 		hr_tun_send(&w->tun, &w->rx);
 		exceptions(w, &w->rx);
 	}
@@ -177,6 +260,8 @@ static void to_sockets(struct hr_worker *w, uint32_t from, uint64_t now)
 		w->deadline_ns = 0;
 		if (tun && tun->fd >= 0)
 			watch(w, tun, EPOLL_CTL_MOD, EPOLLIN);
+		if (w->relay.wake >= 0)
+			hr_relay_tell(&w->relay);
 	}
 }
 
@@ -189,6 +274,25 @@ static void resume(struct hr_worker *w, int late)
 	if (late)
 		hr_outbox_drop(&w->outbox, &w->tx, w->pending);
 	to_sockets(w, w->pending, now_ns());
+}
+
+/* For what is not kept: a full socket costs it. */
+static void send_or_drop(struct hr_worker *w, struct hr_batch *batch, const uint8_t *classes, uint64_t now)
+{
+	w->outbox.classes = classes;
+	for (uint32_t next = 0; (next = hr_outbox_send(&w->outbox, batch, next, now)) < batch->n;)
+		hr_outbox_drop(&w->outbox, batch, next);
+	w->outbox.classes = w->classes;
+}
+
+static void send_pieces(struct hr_worker *w, const struct hr_batch *batch, uint64_t now)
+{
+	uint8_t classes[HR_TUN_PIECES];
+
+	hr_tun_too_big(&w->tun, batch, &w->pieces);
+	hr_tun_classes(&w->pieces, w->config.tos, classes);
+	if (w->pieces.n && hr_encap(w->dp, &w->pieces, now) == 0)
+		send_or_drop(w, &w->pieces, classes, now);
 }
 
 static void from_tun(struct hr_worker *w, struct hr_source *source, uint32_t events)
@@ -207,15 +311,38 @@ static void from_tun(struct hr_worker *w, struct hr_source *source, uint32_t eve
 		return;
 	}
 	source->fruitless = 0;
+	if (w->config.workers > 1)
+		to_their_homes(w);
+	hr_tun_classes(&w->tx, w->config.tos, w->classes);
 	if (hr_encap(w->dp, &w->tx, now) != 0)
 		return;
-	hr_tun_too_big(&w->tun, &w->tx, &w->pieces);
-	if (w->pieces.n && hr_encap(w->dp, &w->pieces, now) == 0)
-		for (uint32_t next = 0; (next = hr_outbox_send(&w->outbox, &w->pieces, next, now)) < w->pieces.n;)
-			hr_outbox_drop(&w->outbox, &w->pieces, next);
+	send_pieces(w, &w->tx, now);
 	to_sockets(w, 0, now);
 	if (hr_io_events_wait(w->dp))
 		hr_bell_ring(w->bell);
+}
+
+/* Letters wait while a socket is full: the relay fills, and what does not fit is lost there. */
+static void from_relay(struct hr_worker *w)
+{
+	struct hr_batch *letters = &w->letters;
+	hr_relay_heard(&w->relay);
+	if (w->deadline_ns) /* to_sockets() comes back to them */
+		return;
+	uint64_t now = now_ns();
+	for (letters->n = 0; letters->n < HR_TUN_LETTERS; letters->n++) {
+		struct hr_desc *d = &letters->desc[letters->n];
+		if (!hr_relay_take(&w->relay, d, hr_tun_letter(&w->tun, letters->n), w->tun.cap))
+			break;
+		hr_tun_letter_describe(&w->tun, d, letters->n, d->len);
+	}
+	if (letters->n == HR_TUN_LETTERS)
+		hr_relay_tell(&w->relay); /* there may be more: after the others' turn */
+	hr_tun_classes(letters, w->config.tos, w->few_classes);
+	if (letters->n == 0 || hr_encap(w->dp, letters, now) != 0)
+		return;
+	send_pieces(w, letters, now);
+	send_or_drop(w, letters, w->few_classes, now);
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------------- */
@@ -241,6 +368,8 @@ static void *run(void *argument)
 				stop = 1;
 			} else if (source->what == HR_SOURCE_TUN) {
 				from_tun(w, source, event[i].events);
+			} else if (source->what == HR_SOURCE_RELAY) {
+				from_relay(w);
 			} else {
 				if ((event[i].events & EPOLLOUT) && w->deadline_ns)
 					resume(w, 0);
@@ -269,6 +398,7 @@ int hr_worker_init(struct hr_worker *w, struct hr_dp *dp, const struct hr_engine
 	w->index = index;
 	w->bell = bell;
 	w->epoll = -1;
+	w->relay.wake = -1;
 
 	uint64_t spare = (uint64_t)HR_BATCH_MAX * HR_EXPAND_STRIDE; /* touched only where there is compression */
 	uint64_t inbox = (uint64_t)HR_INBOX_MESSAGES * HR_INBOX_STRIDE, arena = 0;
@@ -282,6 +412,14 @@ int hr_worker_init(struct hr_worker *w, struct hr_dp *dp, const struct hr_engine
 	    .arena = w->memory, .arena_len = inbox + spare, .desc = w->rx_desc, .spare_off = inbox, .spare_len = spare};
 	w->tx = (struct hr_batch){.arena = w->memory + inbox + spare, .arena_len = arena, .desc = w->tx_desc};
 	w->pieces = (struct hr_batch){.arena = w->tx.arena, .arena_len = arena, .desc = w->pieces_desc};
+	w->letters = (struct hr_batch){.arena = w->tx.arena, .arena_len = arena, .desc = w->letters_desc};
+	if (config->workers > 1 || config->direct) {
+		int error = hr_relay_init(&w->relay, RELAY_SLOTS);
+		if (error) {
+			hr_worker_free(w);
+			return error;
+		}
+	}
 	for (int t = 0; t < HR_TRUSTS; t++) {
 		int error = hr_ring_init(&w->ring[t], config->exception_slots);
 		if (error) {
@@ -296,6 +434,7 @@ void hr_worker_free(struct hr_worker *w)
 {
 	for (int t = 0; t < HR_TRUSTS; t++)
 		hr_ring_free(&w->ring[t]);
+	hr_relay_free(&w->relay);
 	if (w->memory) {
 		/* Decrypted packets are in there. */
 		hr_wipe(w->memory, w->memory_len);
@@ -309,6 +448,7 @@ static int open_sources(struct hr_worker *w)
 	w->sources = 0;
 	int bad = add_source(w, w->stop, HR_SOURCE_STOP, 0, 0);
 	bad |= add_source(w, w->own.tun, HR_SOURCE_TUN, 0, 0);
+	bad |= add_source(w, w->relay.wake, HR_SOURCE_RELAY, 0, 0);
 	for (uint8_t i = 0; i < w->config.listeners; i++) {
 		const struct hr_listener *l = &w->own.listener[i];
 		bad |= add_source(w, l->udp4500, HR_SOURCE_SOCKET, HR_KIND_UDP4500, i);
@@ -325,6 +465,7 @@ int hr_worker_start(struct hr_worker *w, int stop)
 	w->pending = 0;
 	hr_inbox_init(&w->inbox, w->rx.arena);
 	hr_outbox_init(&w->outbox, w->dp, w->own.listener, w->config.listeners, w->config.udp_gso, &w->stats);
+	w->outbox.classes = w->classes;
 	hr_tun_init(&w->tun, w->own.tun, w->config.tun_vnet_hdr, w->config.mtu, w->tx.arena, w->dp, &w->stats);
 
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -28,6 +28,20 @@ def test_python() -> None:
     assert "all 64 came out as they went in" in done.stdout
 
 
+def test_a_program_in_place_of_the_tun() -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "packet_queue.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "took 8 packets, the last says 'number 7'" in done.stdout
+    assert "took 'thanks'" in done.stdout
+
+
 def test_a_protocol_of_ones_own() -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "ppp_protocol.py")],

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
     from headrace.bench.tunnel import Plan
 
 _FILE: Final = "FILE"
-_SUITES: Final = ("kernels", "pipeline", "tunnel")
+_SUITES: Final = ("kernels", "pipeline", "tunnel", "sessions")
+_SESSIONS: Final = (1, 100, 1000, 10000)
 
 
 def bench(
     suite: Annotated[
         str,
-        typer.Argument(metavar="kernels|pipeline|tunnel", help="What to measure; kernels and pipeline if nothing is named."),
+        typer.Argument(
+            metavar="kernels|pipeline|tunnel|sessions", help="What to measure; kernels and pipeline if nothing is named."
+        ),
     ] = "",
     quick: Annotated[bool, typer.Option("--quick", help="Less exact: in under 45 seconds, the tunnel in under 90.")] = False,
     only: Annotated[
@@ -54,6 +57,9 @@ def bench(
 
     `tunnel` measures TCP, UDP and latency through whole tunnels between two network namespaces, beside a bare cable, plain forwarders
     and the VPNs that are installed (OpenVPN, wireguard-go, strongSwan's user-space ESP); it needs root, iperf3 and ping.
+
+    `sessions` connects 1, 100, 1,000 and 10,000 clients to one gateway (--quick: up to 1,000): connections a second, memory of each,
+    and throughput over up to 100 of them.
     """
     if suite and suite not in _SUITES:
         raise CommandError(f"there is no benchmark {suite!r}", f"write one of {', '.join(_SUITES)}")
@@ -61,6 +67,8 @@ def bench(
         from headrace.bench.tunnel import plan
 
         return _tunnel(plan(quick=quick, peers=peers, only=only), json, plot)
+    if suite == "sessions":
+        return _sessions(_SESSIONS[:3] if quick else _SESSIONS, json)
     from headrace.bench import report as reports
     from headrace.bench.native import BenchError
     from headrace.bench.run import Options, run
@@ -115,6 +123,28 @@ def _tunnel(wanted: Plan, json: Path | None, plot: Path | None) -> int:
         except BenchError as error:
             raise CommandError(str(error), code=SYSTEM) from None
         complain("wrote " + ", ".join(str(path) for path in written))
+    return exits.OK
+
+
+def _sessions(counts: tuple[int, ...], json: Path | None) -> int:
+    from headrace.bench import sessions, tunnel_report
+    from headrace.bench.native import BenchError
+
+    try:
+        figures = sessions.run(counts, 32, _Progress().say)
+    except BenchError as error:
+        raise CommandError(str(error), code=SYSTEM) from None
+    text = json_format.dumps(figures, indent=1)
+    if json is not None and str(json) == "-":
+        print(text)
+        return exits.OK
+    facts(sessions.heading(figures))
+    print()
+    table(sessions.COLUMNS, sessions.table(figures), right=sessions.RIGHT)
+    print()
+    table(tunnel_report.BAR_COLUMNS, tunnel_report.bar_table(figures), right=tunnel_report.BAR_RIGHT)
+    if json is not None:
+        json.write_text(text + "\n", "utf-8")
     return exits.OK
 
 

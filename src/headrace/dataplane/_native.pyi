@@ -66,6 +66,7 @@ class Lib:
     HR_DROP_TOO_BIG: Final[int]
     HR_DROP_TUN_MALFORMED: Final[int]
     HR_DROP_TUN_WRITE: Final[int]
+    HR_DROP_WORKER_RING: Final[int]
     HR_DROP_UDP_LENGTH: Final[int]
     HR_DROP_VJ_LOST: Final[int]
     HR_DROP_VJ_MALFORMED: Final[int]
@@ -115,6 +116,9 @@ class Lib:
     HR_OK: Final[int]
     HR_PENDING: Final[int]
     HR_STATUS_COUNT: Final[int]
+    HR_TOS_ALL: Final[int]
+    HR_TOS_ECN: Final[int]
+    HR_TOS_NONE: Final[int]
     HR_TAILROOM: Final[int]
     HR_WORKERS_MAX: Final[int]
     def hr_counters(self, dp: Any, packets: Any, bytes_: Any) -> None: ...

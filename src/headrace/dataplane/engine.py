@@ -27,6 +27,7 @@ __all__ = ["NONE", "Engine", "EngineError", "Exception_", "ListenerLike", "Outgo
 
 _LARGEST: Final = 65536
 _ARENA: Final = 1 << 20
+_TOS: Final = {"copy": lib.HR_TOS_ALL, "ecn": lib.HR_TOS_ECN, "none": lib.HR_TOS_NONE}
 _STAT_FIELDS: Final = tuple(name for name, _ in ffi.typeof("struct hr_engine_stats").fields)
 
 
@@ -156,17 +157,23 @@ class Engine:
         exception_slots: int = 1024,
         udp_gso: bool = True,
         cpus: Sequence[int] = (),
+        direct: bool = False,
+        tos: str = "copy",
     ) -> None:
         """Make the workers; ``start()`` starts them.
 
         Each worker has its own sockets at every listener (``provide`` opens them) and its own queue of the TUN. ``batch`` is the
         number of packets a round, ``exception_slots`` the size of the rings in KiB, ``cpus`` the processors to pin workers to.
+        ``direct``: packets from one session for another do not go by way of the TUN. ``tos``: what the outer header shows of an inner
+        packet's traffic class: ``copy`` all of it, ``ecn`` its last two bits (RFC 6040), ``none``.
         Raises ``LocalError`` for what does not fit together, ``EngineError`` if there is no memory.
         """
         if not 1 <= workers <= lib.HR_WORKERS_MAX:
             raise LocalError(f"{workers} workers: 1 to {lib.HR_WORKERS_MAX} are possible")
         if len(listeners) > lib.HR_LISTENERS_MAX:
             raise LocalError(f"{len(listeners)} local addresses: at most {lib.HR_LISTENERS_MAX} are possible")
+        if tos not in _TOS:
+            raise LocalError(f"{tos!r} is none of {', '.join(_TOS)}")
         if tun is not None and len(tun.fds) < workers:
             raise LocalError(f"{workers} workers need as many queues of the TUN, which has {len(tun.fds)}")
         for index, listener in enumerate(listeners):
@@ -185,6 +192,8 @@ class Engine:
         config.tun_vnet_hdr = tun.vnet if tun is not None else 0
         config.udp_gso = udp_gso and all(listener.gso for listener in listeners)
         config.event_fd = self.event_fd
+        config.direct = direct
+        config.tos = _TOS[tos]
         own = ffi.new("struct hr_worker_config[]", workers)
         for number in range(workers):
             own[number].tun = tun.fds[number] if tun is not None else -1

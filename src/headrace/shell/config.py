@@ -255,6 +255,10 @@ class NetworkSection:
     mss_clamp: bool = True
     forwarding: bool = False
     """Switch forwarding on at start, of IPv6 too where there is any."""
+    direct: bool = False
+    """Packets from one client for another do not go by way of the host."""
+    tos: str = "copy"
+    """``copy``, ``ecn`` or ``none``: what the outer header shows of an inner packet's traffic class."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,7 +256,9 @@ class Gateway:
                 allow_clear_l2tp=section.allow_clear_l2tp,
             )
         )
-        self._engine = self._resources.enter_context(Engine(self._plane, self._listeners, self._tun, workers=workers))
+        self._engine = self._resources.enter_context(
+            Engine(self._plane, self._listeners, self._tun, workers=workers, direct=network.direct, tos=network.tos)
+        )
         ids = TunnelIds(secrets.token_bytes)
         tables = EngineTables(self._plane, self._listeners, replay_window=config.esp.replay_window)
         self._tables = tables

@@ -1,6 +1,4 @@
-"""How many connections a second one gateway process takes in, and what a connected session costs it in memory. Prints JSON.
-
-    python bench/sessions.py [--sessions 1000] [--at-once 32]
+"""How many connections a second one gateway process takes in, what a session costs it in memory, and what its worker carries for many.
 
 A gateway (``headrace serve``) runs in one network namespace; in another, one process plays all clients, every one with its own IKE, ESP,
 L2TP and PPP, its own UDP ports (so that the gateway takes none for another that has come back), and its own inner address; all of them
@@ -8,11 +6,13 @@ over one data plane. Needs root, or a system that allows unprivileged user names
 
 ``connections_per_s`` is from the first dial to the last session, with so many calls at once; ``gateway_cpu_s`` is what the gateway's
 process used of a processor for each connection: its inverse is what one core would take in if the clients cost nothing.
+
+``gbit_per_s`` is what the gateway sends on the cable while a program behind it floods up to 100 of the connected clients with UDP by
+turns, ``one_gbit_per_s`` the same for one of them in the same run: nobody answers, so it is the gateway's own work that is measured.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -33,6 +33,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from headrace.bench.machine import processor
+from headrace.bench.native import BenchError
+from headrace.dataplane import cpu_level
 from headrace.dataplane.batch import Batch
 from headrace.dataplane.native import NONE, STATUS, lib
 from headrace.dataplane.tables import DataPlane, PeerConfig
@@ -49,17 +52,20 @@ from headrace.stack.ids import TunnelIds
 from headrace.stack.lac import Lac
 from headrace.stack.ladder import LadderConfig
 from headrace.stack.timers import Timers
+from headrace.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from headrace.stack.tables import PeerEntry
 
 GATEWAY: Final = "192.0.2.1"
 CLIENT: Final = "192.0.2.2"
 USER: Final = "load"
-PASSWORD: Final = "a password for nobody but the load"
+PASSWORD: Final = "a password for nobody but the load"  # noqa: S105 (of an account that lives as long as the run)
 PSK: Final = "a key for the load, twenty octets and more"
+FLOODED: Final = 100
+"""Sessions that get traffic at most."""
 _START: Final = 30.0
 _MARKER: Final = bytes(4)
 _GATEWAY_IKE: Final = Endpoint.of(GATEWAY, 500)
@@ -81,6 +87,10 @@ address = "10.99.0.1"
 
 [network.pools]
 load = ["10.99.0.2-10.99.63.254"]
+
+[limits]
+max_peers = 16384
+max_sessions = 16384
 
 [accounts]
 database = "accounts.db"
@@ -324,13 +334,18 @@ def _socket() -> socket.socket:
     return sock
 
 
+def _say(told: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
 def play(count: int, at_once: int) -> None:
     """The load process: dial, say how it went, stay until told to hang up."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 2 * count + 256), hard))
     with DataPlane(max_peers=count + 16, max_sas=4 * count + 64, max_sessions=count + 16) as plane:
         load = Load(count, plane)
-        print(json.dumps({"ready": True}), flush=True)
+        _say({"ready": True})
         sys.stdin.readline()
         seconds = load.dial_all(at_once)
         up = [caller for caller in load.callers if caller.up is not None]
@@ -338,8 +353,9 @@ def play(count: int, at_once: int) -> None:
         for caller in load.callers:
             if caller.failed is not None:
                 failures[str(caller.failed)] = failures.get(str(caller.failed), 0) + 1
-        told = {"seconds": seconds, "connected": len(up), "failures": failures, "rungs": rungs(up)}
-        print(json.dumps(told), flush=True)
+        addresses = [str(caller.up.remote_address) for caller in up[:FLOODED] if caller.up is not None]
+        told = {"seconds": seconds, "connected": len(up), "failures": failures, "rungs": rungs(up), "addresses": addresses}
+        _say(told)
         load.stay(sys.stdin.fileno())
         load.hang_up()
 
@@ -383,7 +399,7 @@ def measure(count: int, at_once: int) -> dict[str, Any]:
         client.address("wan", CLIENT, 24)
         server = _serve(gateway, directory, stack)
         load = client.popen(
-            [sys.executable, str(Path(__file__).resolve()), "--play", "--sessions", str(count), "--at-once", str(at_once)],
+            [sys.executable, "-m", "headrace.bench.sessions", str(count), str(at_once)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -401,6 +417,9 @@ def measure(count: int, at_once: int) -> dict[str, Any]:
         cpu = _cpu_seconds(server.pid) - cpu
         time.sleep(1.0)
         full = _rss_kib(server.pid)
+        addresses = told["addresses"]
+        one = statistics.median(_flooded(gateway, client, addresses[:1], 1.0) for _ in range(3)) if addresses else 0.0
+        many = statistics.median(_flooded(gateway, client, addresses, 1.0) for _ in range(3)) if addresses else 0.0
         load.stdin.write("stop\n")
         load.stdin.flush()
         load.wait(30)
@@ -420,6 +439,9 @@ def measure(count: int, at_once: int) -> dict[str, Any]:
             "gateway_cpu_s": round(cpu / connected, 5),
             "rss_kib_empty": empty,
             "rss_kib_connected": full,
+            "flooded": len(addresses),
+            "one_gbit_per_s": round(one, 3),
+            "gbit_per_s": round(many, 3),
             "rss_kib_per_session": round((full - empty) / connected, 1),
             "rungs": told["rungs"],
             "processors": len(os.sched_getaffinity(0)),
@@ -490,27 +512,108 @@ def _end(process: subprocess.Popen[Any]) -> None:
             process.wait()
 
 
+def run(wanted: Sequence[int], at_once: int, progress: Callable[[float, str], None]) -> dict[str, Any]:
+    """Measure with each number of sessions. Raises ``BenchError``."""
+    rows = []
+    for index, count in enumerate(wanted):
+        progress(index / len(wanted), f"{count} sessions")
+        try:
+            rows.append(measure(count, at_once))
+        except (NamespaceError, PermissionError) as error:
+            raise BenchError(f"namespaces need root: {error}") from error
+        except (RuntimeError, HeadraceError, OSError, subprocess.SubprocessError) as error:
+            raise BenchError(str(error)) from error
+    progress(1.0, "done")
+    machine = {
+        "processor": processor(),
+        "processors": len(os.sched_getaffinity(0)),
+        "headrace": __version__,
+        "level": cpu_level(),
+    }
+    return {"machine": machine, "rows": rows, "bars": bars(rows)}
+
+
+def bars(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is aimed at with the most sessions of the run."""
+    if not rows:
+        return []
+    row = max(rows, key=lambda one: int(one["sessions"]))
+    share = row["gbit_per_s"] / row["one_gbit_per_s"] if row["one_gbit_per_s"] else 0.0
+    count = f"{row['connected']} sessions"
+    memory = row["rss_kib_per_session"]
+    return [
+        {"what": f"{count}, traffic for {row['flooded']} : for one", "value": round(share, 3), "bar": 0.8, "met": share >= 0.8},
+        {"what": f"{count}, KiB each", "value": memory, "bar": 40, "met": memory < 40},
+    ]
+
+
+COLUMNS: Final = ("sessions", "connected", "a second", "CPU ms each", "KiB each", "one, Gbit/s", "many, Gbit/s")
+RIGHT: Final = (0, 1, 2, 3, 4, 5, 6)
+
+
+def table(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Cells for the columns above."""
+    return [
+        (
+            str(row["sessions"]),
+            str(row["connected"]),
+            f"{row['connections_per_s']:.0f}",
+            f"{1000 * row['gateway_cpu_s']:.1f}",
+            f"{row['rss_kib_per_session']:.1f}",
+            f"{row['one_gbit_per_s']:.2f}",
+            f"{row['gbit_per_s']:.2f}",
+        )
+        for row in figures["rows"]
+    ]
+
+
+def heading(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a person wants to know about the machine."""
+    machine = figures["machine"]
+    return [
+        ("processor", f"{machine['processor']}, {machine['processors']} of them"),
+        ("headrace", f"{machine['headrace']}, level {machine['level']}"),
+    ]
+
+
+# --- traffic ------------------------------------------------------------------------------------------------------------------------
+
+_FLOOD: Final = """\
+import json, socket, sys, time
+seconds, addresses = float(sys.argv[1]), sys.argv[2:]
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+sock.setsockopt(17, 103, 1300)
+data, until, turn = bytes(40 * 1300), time.monotonic() + seconds, 0
+while time.monotonic() < until:
+    for _ in range(32):
+        try:
+            sock.sendto(data, (addresses[turn % len(addresses)], 9))
+        except OSError:
+            pass
+        turn += 1
+"""
+
+
+def _flooded(gateway: Namespace, client: Namespace, addresses: Sequence[str], seconds: float) -> float:
+    """Gigabits a second that arrive on the cable while these are flooded."""
+    before = _arrived(client)
+    began = time.monotonic()
+    gateway.run([sys.executable, "-c", _FLOOD, str(seconds), *addresses], timeout=seconds + 30)
+    return (_arrived(client) - before) * 8 / (time.monotonic() - began) / 1e9
+
+
+def _arrived(client: Namespace) -> int:
+    for line in client.run(["cat", "/proc/net/dev"]).stdout.splitlines():
+        name, _, numbers = line.partition(":")
+        if name.strip() == "wan":
+            return int(numbers.split()[0])
+    raise RuntimeError("the cable is gone")
+
+
 def main() -> int:
-    """Measure and print; or be the clients."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sessions", type=int, default=1000, help="how many clients (1 to 16000)")
-    parser.add_argument("--at-once", type=int, default=32, help="calls at the same time (1 to 64)")
-    parser.add_argument("--play", action="store_true", help=argparse.SUPPRESS)
-    wanted = parser.parse_args()
-    if not 1 <= wanted.sessions <= 16000 or not 1 <= wanted.at_once <= 64:
-        parser.error("--sessions is 1 to 16000, --at-once 1 to 64")
-    if wanted.play:
-        play(wanted.sessions, wanted.at_once)
-        return 0
-    try:
-        figures = measure(wanted.sessions, wanted.at_once)
-    except (NamespaceError, PermissionError) as error:
-        print(f"bench/sessions.py needs root, for network namespaces: {error}", file=sys.stderr)
-        return 3
-    except (RuntimeError, HeadraceError) as error:
-        print(f"bench/sessions.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(figures, indent=1))
+    """Be the clients."""
+    play(int(sys.argv[1]), int(sys.argv[2]))
     return 0
 
 
