@@ -7,7 +7,6 @@ import io
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.access.accounts import parse_prefix6
 from headrace.cli.exits import CommandError
 
 if TYPE_CHECKING:
@@ -59,6 +58,8 @@ KINDS: Final[dict[str, Callable[[str], Any]]] = {
 
 def parse_limits(texts: Iterable[str], *, user: bool = False) -> dict[str, Any]:
     """Read ``KEY=VALUE``; ``inherit`` takes a setting away. Raises ``CommandError``."""
+    from headrace.access.accounts import parse_prefix6  # brings the store's cryptography along, which --help can do without
+
     kinds = {**KINDS, "prefix6": parse_prefix6} if user else KINDS
     out: dict[str, Any] = {}
     for text in texts:
