@@ -353,7 +353,7 @@ def play(count: int, at_once: int) -> None:
         for caller in load.callers:
             if caller.failed is not None:
                 failures[str(caller.failed)] = failures.get(str(caller.failed), 0) + 1
-        addresses = [str(caller.up.remote_address) for caller in up[:FLOODED] if caller.up is not None]
+        addresses = [str(caller.up.local_address) for caller in up[:FLOODED] if caller.up is not None]
         told = {"seconds": seconds, "connected": len(up), "failures": failures, "rungs": rungs(up), "addresses": addresses}
         _say(told)
         load.stay(sys.stdin.fileno())
