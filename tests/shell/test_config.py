@@ -530,7 +530,7 @@ def test_machine_authentication(folder: Path, ike: str, key: str, words: str) ->
         ("[ppp]\nencryption = 'required'\n", "Windows clients refuse that with error 742"),
         ("[gateway]\npolicy = 'legacy'\n", "legacy allows 3DES, DES, MD5 and MODP-1024"),
         ("[esp]\nproposals = ['3des-sha1']\n", "3des-sha1 uses 3DES"),
-        ("[log]\nkeylog_dir = '/root/keys'\n", "whoever reads /root/keys reads all traffic"),
+        ("[log]\nkeylog_dir = '/var/lib/headrace/keys'\n", "whoever reads /var/lib/headrace/keys reads all traffic"),
         ("[gateway]\ninsecure_lab_mode = true\n", "never outside of a laboratory"),
     ],
 )
