@@ -179,7 +179,7 @@ void hr_tun_classes(const struct hr_batch *batch, uint8_t tos, uint8_t *classes)
 		const uint8_t *p = batch->arena + d->off;
 		uint8_t class = 0;
 		if (d->kind == HR_KIND_IP && d->len >= 2)
-			class = p[0] >> 4 == 4 ? p[1] : (uint8_t)(p[0] << 4 | p[1] >> 4);
+			class = (uint8_t)(p[0] >> 4 == 4 ? p[1] : p[0] << 4 | p[1] >> 4);
 		classes[i] = class & mask;
 	}
 }
