@@ -151,6 +151,7 @@ class Slug(StrEnum):
     NAME_UNRESOLVED = "name-unresolved"
     NO_ROUTE = "no-route"
     PORT_BUSY = "port-busy"
+    PATH_MTU = "path-mtu"
 
 
 @dataclass(frozen=True, slots=True)

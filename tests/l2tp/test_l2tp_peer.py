@@ -31,12 +31,13 @@ from tests.sim import BAD, Weather
 
 from headrace.errors import LocalError, Slug
 from headrace.fsm import as_markdown
-from headrace.l2tp.avp import Avp, AvpType, Result
+from headrace.l2tp.avp import Avp, AvpType, CallResult, ErrorCode, Result
 from headrace.l2tp.config import L2tpConfig
 from headrace.l2tp.events import Dropped, Refused, SessionDown, SessionPending, SessionUp, TunnelDown, TunnelUp
 from headrace.l2tp.header import parse_control
 from headrace.l2tp.message import MessageType, emit
 from headrace.l2tp.peer import L2tpPeer
+from headrace.l2tp.reasons import failure_of_call
 from headrace.l2tp.session import LAC_CALL, LNS_CALL
 from headrace.l2tp.tunnel import CONTROL_CONNECTION
 from headrace.model import Failure
@@ -674,3 +675,9 @@ def test_nothing_of_a_secret_shows() -> None:
     (tunnel,) = driver.core._tunnels.values()
     for thing in (SECRET, driver.core, tunnel, tunnel._room):
         assert "tunnel-secret" not in repr(thing)
+
+
+@pytest.mark.parametrize("established", [False, True])
+def test_a_full_gateway_is_told_as_such_whenever_it_finds_out(established: bool) -> None:
+    full = Result(CallResult.NO_FACILITIES_NOW, ErrorCode.NONE, b"1 of 1 sessions are in use")
+    assert failure_of_call(full, established=established).slug is Slug.LIMIT_SESSIONS

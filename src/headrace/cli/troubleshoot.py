@@ -12,7 +12,7 @@ import typer
 from headrace.cli.common import JsonOption, password_from, print_json, refuse_secret, secret_from_file
 from headrace.cli.dial import psk_from
 from headrace.cli.exits import CommandError
-from headrace.cli.values import methods_of, value_of
+from headrace.cli.values import choice_of, methods_of, value_of
 
 if TYPE_CHECKING:
     from headrace.shell.config import DialConfig
@@ -46,6 +46,26 @@ def troubleshoot(
         list[str] | None,
         typer.Option("--auth", metavar="METHOD", help="User authentication to allow; may be repeated. mschap-v2 without it."),
     ] = None,
+    encryption: Annotated[
+        str,
+        typer.Option(
+            "--encryption", metavar="off|optional|required|required-128", help="MPPE as the client would have it; Windows: off."
+        ),
+    ] = "optional",
+    proposals: Annotated[
+        list[str] | None,
+        typer.Option("--proposal", metavar="P", help="Phase 1 to offer in the call, as that client does; may be repeated."),
+    ] = None,
+    esp_proposals: Annotated[
+        list[str] | None, typer.Option("--esp-proposal", metavar="P", help="Phase 2 to offer in the call; may be repeated.")
+    ] = None,
+    remote_name: Annotated[
+        list[str] | None,
+        typer.Option("--remote-name", metavar="NAME", help="Name in the server's certificate, if not SERVER; may be repeated."),
+    ] = None,
+    crl: Annotated[
+        list[Path] | None, typer.Option("--crl", metavar=_FILE, help="Revocation list for the server's certificate.")
+    ] = None,
     l2tp_secret_file: Annotated[Path | None, typer.Option("--l2tp-secret-file", metavar=_FILE, help="Tunnel secret.")] = None,
     scan: Annotated[
         int, typer.Option("--scan", min=0, max=48, help="Proposals to find for each way to authenticate; 0 does not scan.")
@@ -72,6 +92,7 @@ def troubleshoot(
     refuse_secret(password, "--password", "--password-file FILE, the variable HEADRACE_PASSWORD, or let it be asked for")
     if ipv4 and ipv6:
         raise CommandError("-4 and -6", "take one")
+    from headrace.model import Encryption
     from headrace.shell.config import DialConfig, Policy
     from headrace.troubleshoot.walk import Target, Walk, most
 
@@ -85,6 +106,11 @@ def troubleshoot(
         private_key_passphrase=secret_from_file(passphrase_file) if passphrase_file else None,
         ca=tuple(ca or ()),
         policy=Policy.LEGACY,
+        proposals=tuple(proposals or ()),
+        esp_proposals=tuple(esp_proposals or ()),
+        remote_names=tuple(remote_name or ()),
+        crl=tuple(crl or ()),
+        encryption=choice_of(Encryption, encryption, "--encryption"),
         auth=methods_of(auth or (["mschap-v2"] if user else ["mschap-v2", "eap-mschap-v2", "chap-md5", "mschap", "pap"])),
         l2tp_secret=secret_from_file(l2tp_secret_file) if l2tp_secret_file else None,
         ike_port=ike_port,

@@ -153,11 +153,12 @@ def failure_of_stop(result: Result | None, *, established: bool, authenticating:
 def failure_of_call(result: Result | None, *, established: bool) -> Failure:
     """What the peer's CDN means to us."""
     detail = f"CDN {_meaning(CallResult, result)}"
-    if established:
-        return Failure(Slug.PEER_CLOSED, detail)
     busy = {CallResult.NO_FACILITIES_NOW, CallResult.BUSY}
     if result is not None and (
         result.result in busy or (result.result, result.error) == (CallResult.ERROR, ErrorCode.NO_RESOURCES)
     ):
+        # An LNS may find that it is full when the ICCN comes: for us the call is established then.
         return Failure(Slug.LIMIT_SESSIONS, detail)
+    if established:
+        return Failure(Slug.PEER_CLOSED, detail)
     return Failure(Slug.L2TP_REFUSED, detail)

@@ -52,6 +52,8 @@ class Outcome:
     """Octets of an inner packet to whether it came back."""
     mppe: bool = False
     sent: int = 0
+    natt_heard: bool = False
+    """Anything came from the server's port of NAT traversal."""
 
 
 class WatchedCall:
@@ -170,6 +172,7 @@ class WatchedCall:
         now = time.monotonic()
         remote = Endpoint(ip_address(address[0].partition("%")[0]), address[1])
         natt = sock is self._sockets[1]
+        self.outcome.natt_heard = self.outcome.natt_heard or natt
         local = Endpoint(self._local.address, self._natt_port if natt else self._local.port)
         if natt and data[:4] != MARKER:
             self._esp(data, now)

@@ -56,6 +56,10 @@ class Unreachable(Exception):
     """The network said that nothing gets there: an ICMP error, or no route."""
 
 
+class PortClosed(Unreachable):
+    """Port unreachable: the host is there, nothing listens. A Windows client heeds it not, and times out."""
+
+
 class Prober:
     """Sends first messages to one server. Counts every datagram."""
 
@@ -81,6 +85,8 @@ class Prober:
             try:
                 sock.connect((str(self._remote), port))
                 return self._exchange(sock, cookie, (MARKER if marker else b"") + message, marker=marker)
+            except ConnectionRefusedError as error:
+                raise PortClosed(f"{Endpoint(self._remote, port)}: {error.strerror}") from None
             except OSError as error:
                 raise Unreachable(f"{Endpoint(self._remote, port)}: {error.strerror or error}") from None
 

@@ -24,7 +24,7 @@ from headrace.model import Endpoint, Failure, IPAddress, Rung
 from headrace.ppp.config import LinkConfig
 from headrace.stack.agreed import ladder_of
 from headrace.troubleshoot.call import Outcome, WatchedCall
-from headrace.troubleshoot.probe import LARGE, SCAN_MAX, TRIES, Answer, Prober, Unreachable
+from headrace.troubleshoot.probe import LARGE, SCAN_MAX, TRIES, Answer, PortClosed, Prober, Unreachable
 
 _METHODS = {AuthMethod.PSK: "pre-shared key", AuthMethod.RSA_SIGNATURE: "certificate (RSA)"}
 EXIT_BASE = 10
@@ -149,6 +149,7 @@ class Walk:
         self._target = target
         self._say = say
         self._begin = 0.0
+        self._natt_silent = False
 
     def run(self) -> Report:
         """Do everything that can be done. Raises nothing for what a server does."""
@@ -207,6 +208,9 @@ class Walk:
         methods = tuple(_METHODS)
         try:
             answer = prober.ask(port, everything, methods)
+        except PortClosed as error:
+            self._fail(Failure(Slug.IKE_NO_ANSWER, f"{error}: nothing listens there, or a firewall rejects it"))
+            return None
         except Unreachable as error:
             self._fail(Failure(Slug.NO_ROUTE, str(error)))
             return None
@@ -226,6 +230,7 @@ class Walk:
             if seen is not None:
                 self._step(Rung.PATH, State.PASSED, f"{text} is answered")
             elif marker:
+                self._natt_silent = True
                 self._step(
                     Rung.PATH,
                     State.NOTE,
@@ -294,13 +299,25 @@ class Walk:
             self.report.steps.append(step)
             self._say(step)
         if outcome.failure is not None:
-            self._fail(outcome.failure)
+            self._fail(self._sharper(outcome))
         elif outcome.stopped_at is not None:
             self._step(Rung.USER_AUTH, State.SKIPPED, "no user: give --user and a password")
         elif outcome.session is None or not outcome.session.up:
             self._fail(Failure(_stuck(outcome), f"not passed within {self._target.timeout:g} s"))
         else:
             self._traffic(outcome)
+
+    def _sharper(self, outcome: Outcome) -> Failure:
+        """Why the call failed. To the client alone a server that ignores a wrong key looks like a port that is blocked: the probe knows."""
+        failure = outcome.failure
+        assert failure is not None
+        if failure.slug is Slug.PSK_MISMATCH and self._natt_silent and not outcome.natt_heard:
+            port = self._target.natt_port
+            return Failure(
+                Slug.IKE_TIMEOUT,
+                f"UDP {port} answered neither the probe nor the call, UDP {self._target.ike_port} did: it is blocked",
+            )
+        return failure
 
     def _traffic(self, outcome: Outcome) -> None:
         if outcome.mppe:
@@ -314,7 +331,7 @@ class Walk:
             self._step(Rung.TRAFFIC, State.NOTE, "the gateway's inner address answers no echo: it may not be allowed to")
         else:
             text = f"echoes of {', '.join(map(str, lost))} octets do not come back, smaller ones do: the path carries less than MTU {max(lost)} needs"
-            self._step(Rung.TRAFFIC, State.FAILED, text)
+            self._fail(Failure(Slug.PATH_MTU, text))
 
 
 def _steps(outcome: Outcome) -> Iterator[Step]:
