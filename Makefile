@@ -4,7 +4,7 @@
 PY := .venv/bin/python
 SOURCES := pyproject.toml build.py tools/bootstrap.sh $(wildcard csrc/*.[ch] csrc/kernels/*.[ch])
 
-.PHONY: help build demo test lint types asan tsan levels aarch64 interop bench bench-smoke fuzz soak lib docs performance clean
+.PHONY: help build demo test lint types asan tsan levels aarch64 interop bench bench-smoke fuzz soak lib docs performance matrix clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,9 @@ aarch64: ## the data plane cross-compiled and run under qemu-user; installs (roo
 
 interop: .venv/.dev ## real peers: strongSwan, xl2tpd, pppd in a QEMU guest (root; minutes; about 1 GB of disk in .cache/)
 	@tests/interop/run
+
+matrix: .venv/.dev ## set-ups broken on purpose: what gateway and troubleshoot say of each (root; minutes); writes docs/matrix.md
+	@HEADRACE_MATRIX=1 $(PY) -m pytest -q -p no:randomly tests/matrix; code=$$?; $(PY) tests/matrix/report.py; exit $$code
 
 foreign: .venv/.dev ## our EAP against eapol_test and FreeRADIUS (installs them where apt-get is; seconds)
 	@tests/foreign/run
