@@ -32,20 +32,23 @@ class Runs:
     def result(self, group: Group, name: str) -> Result:
         if name not in self.results:
             self.results |= {result.case.name: result for result in self.rig.run(group)}
+            self._keep()
         return self.results[name]
+
+    def _keep(self) -> None:
+        from tests.matrix.table import GROUPS
+
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        path = RESULTS / "results.json"
+        known = {row["case"]["name"]: row for row in json.loads(path.read_text("utf-8"))} if path.exists() else {}
+        named = [case.name for group in GROUPS for case in group.cases]
+        known |= {name: result.json() for name, result in self.results.items()}
+        path.write_text(json.dumps([known[name] for name in named if name in known], indent=1) + "\n", "utf-8")
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     from tests.matrix.rig import Rig
-    from tests.matrix.table import GROUPS
 
     with ExitStack() as stack:
-        made = Runs(Rig(tmp_path_factory.mktemp("matrix"), stack))
-        yield made
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / "results.json"
-        known = {row["case"]["name"]: row for row in json.loads(path.read_text("utf-8"))} if path.exists() else {}
-        named = [case.name for group in GROUPS for case in group.cases]
-        known |= {name: result.json() for name, result in made.results.items()}
-        path.write_text(json.dumps([known[name] for name in named if name in known], indent=1) + "\n", "utf-8")
+        yield Runs(Rig(tmp_path_factory.mktemp("matrix"), stack))

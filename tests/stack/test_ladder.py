@@ -204,6 +204,19 @@ def test_a_peer_that_never_begins_l2tp_is_sent_away() -> None:
     assert not gateway.tables.peers
 
 
+def test_a_peer_that_gives_up_before_l2tp_is_told_of() -> None:
+    """ESP is blocked on its way to the gateway: the client hangs up before the gateway's patience is over."""
+    world = World()
+    gateway = world.gateway()
+    client = world.client()
+    client.ladder._on_ipsec_up = lambda *_: None  # type: ignore[method-assign]
+    world.dial(client)
+    assert world.run(10, until=lambda: bool(gateway.of(events.PeerUp)) and bool(client.of(events.PeerUp)))
+    client.ladder.close_all(Failure(Slug.USER_REQUEST), world.now)
+    assert world.run(10, until=lambda: gateway.ladder.finished)
+    assert [f.slug for f in failures(gateway)].count(Slug.L2TP_SILENT) == 1
+
+
 def test_clients_with_the_same_everything_are_told_apart_by_their_sa() -> None:
     """Two clients behind two NATs, both 192.168.1.2 inside: nothing but the SA differs."""
     world = World()

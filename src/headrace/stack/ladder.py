@@ -152,6 +152,8 @@ class Peer:
     sessions: dict[tuple[int, int], Session] = field(default_factory=dict)
     """By (local tunnel, local session)."""
     had_session: bool = False
+    spoke: bool = False
+    """An L2TP message came from it."""
     announced: bool = False
     closing: Failure | None = None
     stopping: bool = False
@@ -198,6 +200,7 @@ class Ladder:
         if found is None:
             self._events.put(events.Dropped("l2tp", "l2tp_no_peer", None))
             return
+        found.spoke = True
         found.l2tp.receive(data, local_port, remote_port, now)
         self._touch("l2tp", found.record.handle)
         self._settle(now)

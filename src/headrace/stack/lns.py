@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from headrace.errors import Slug
 from headrace.ip6.router import IpRouter, RouterConfig, split
 from headrace.l2tp import events as l2tp_events
+from headrace.model import Failure, Rung
 from headrace.ppp import events as ppp_events
+from headrace.stack import events
 from headrace.stack.ladder import Ladder, Peer, Session
 
 MIN_MTU6: Final = 1280
@@ -24,6 +27,12 @@ class Lns(Ladder):
         peer.record.host_name = event.host_name
         if event.vendor_name and not peer.record.vendor:
             peer.record.vendor = event.vendor_name
+
+    def _forget_peer(self, peer: Peer, failure: Failure, now: float) -> None:
+        if Rung.ESP in peer.record.rungs and not peer.spoke and peer.closing is None and peer.record.handle in self._peers:
+            silent = Failure(Slug.L2TP_SILENT, "IPsec was up, and the client went without one L2TP message that arrived")
+            self._events.put(events.Refused(peer.record.remote, silent, peer.record))
+        super()._forget_peer(peer, failure, now)
 
     def _open6(self, session: Session, event: ppp_events.Ipv6Up, now: float) -> IpRouter | None:
         config = self.config.ip6
