@@ -212,7 +212,9 @@ GROUPS: Final = (
         Case("sessions", "the gateway has as many sessions as it takes", "l2tp limit-sessions 676", "l2tp limit-sessions 676",
              as_user("bob"), holds="alice"),
     )),
-    Group("radius-dead", {"radius": {"server": [{"address": "192.0.2.99", "secret_file": "psk"}], "timeout": 0.5, "tries": 1}}, (
+    Group("radius-dead", {
+        "radius": {"timeout": 0.5, "tries": 1}, "[radius.server]": {"address": "192.0.2.99", "secret_file": "psk"},
+    }, (
         Case("radius", "no RADIUS server answers", "user-auth radius-timeout 930", "user-auth auth-failed 691", as_user("elsewhere")),
     )),
     Group("none", None, (
