@@ -78,7 +78,7 @@ GROUPS: Final = (
         Case("all-well", "nothing: the same walk without a fault", SILENCE, SILENCE),
         # Path
         Case("name", "the server's name does not exist", SILENCE, "name name-unresolved 868", server="nowhere.invalid"),
-        Case("no-route", "a router on the way says that the host cannot be reached", SILENCE, "path no-route 769",
+        Case("no-route", "this machine has no route to the server", SILENCE, "path no-route 769",
              server="198.51.100.77"),
         Case("blocked-500", "UDP 500 is blocked", SILENCE, "path ike-no-answer 809", rules=(f"{_FROM} udp dport 500 drop",)),
         Case("rejected-500", "a firewall answers UDP 500 with port unreachable", SILENCE, "path ike-no-answer 809",
