@@ -78,7 +78,7 @@ class GatewaySection:
     ike_port: int = 500
     natt_port: int = 4500
     l2tp_port: int = 1701
-    """Inner UDP port of L2TP, and the outer one where ``allow_clear_l2tp`` opens it."""
+    """UDP port of L2TP where ``allow_clear_l2tp`` opens it; inside ESP it is always 1701."""
     policy: Policy = Policy.COMPATIBLE
     state_dir: Path = DEFAULT_STATE_DIR
     control_socket: Path = DEFAULT_CONTROL_SOCKET
