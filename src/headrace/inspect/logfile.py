@@ -116,10 +116,10 @@ def _patterns() -> tuple[tuple[str, bool, Slug, re.Pattern[str]], ...]:
 
 # --- headrace's own --------------------------------------------------------------------------------------------------------
 
-_HUMAN: Final = re.compile(r"\b(?:refused|session-down|peer-down) .*?: (?:\d{3} )?([a-z0-9-]+)(?=[:; ]|$)")
+_HUMAN: Final = re.compile(r"\b(?:refused|session-down|peer-down) .*?: (?:\d{1,3} )?([a-z0-9-]+)(?=[:; ]|$)")
 _NORMAL: Final = frozenset({Slug.USER_REQUEST, Slug.PEER_DELETED, Slug.PEER_CLOSED})
 """Ends that are no failures."""
-_ERROR_LINE: Final = re.compile(r"\berror \d{3}: .*?\[([a-z0-9-]+), ")
+_ERROR_LINE: Final = re.compile(r"\berror \d{1,3}: .*?\[([a-z0-9-]+), ")
 
 
 def _own(line: str) -> Slug | None:
