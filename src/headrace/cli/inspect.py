@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from headrace.inspect.dissect import Dissector
     from headrace.inspect.keys import Keys
     from headrace.inspect.ladder import Conversation
+    from headrace.inspect.live import LiveCapture
     from headrace.inspect.packet import Packet
     from headrace.inspect.pcap import Captured
 
@@ -160,15 +161,20 @@ class _Source:
     def judge(self) -> int:
         """Say what was lost; the exit code."""
         if self._live is not None:
-            lost = self._live.lost()
-            if lost:
-                complain(f"headrace: the kernel dropped {lost} packets, for they were not read fast enough")
+            complain_of_loss(self._live)
             return 0
         assert self._reader is not None
         if self._reader.problem:
             complain(f"headrace: {self._name}: {self._reader.problem}")
             return REFUSED
         return 0
+
+
+def complain_of_loss(capture: LiveCapture) -> None:
+    """Say how many packets of a live capture nobody has seen."""
+    lost = capture.lost()
+    if lost:
+        complain(f"headrace: the kernel dropped {lost} packets, for they were not read fast enough")
 
 
 def _draw(dissector: Dissector, source: _Source, number: int, svg: Path | None) -> int:

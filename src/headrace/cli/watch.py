@@ -13,7 +13,7 @@ import typer
 from headrace.cli.common import MaybeConfigOption
 from headrace.cli.control import SocketOption, connect
 from headrace.cli.exits import SYSTEM, CommandError, complain
-from headrace.cli.inspect import View
+from headrace.cli.inspect import View, complain_of_loss
 from headrace.inspect.export import Form
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def watch(
             print(file=sys.stderr)
         except HeadraceError as error:
             complain(f"headrace: {error}")
-        lost = capture.lost()
-        if lost:
-            complain(f"headrace: the kernel dropped {lost} packets, for they were not read fast enough")
+        complain_of_loss(capture)
         if exporter is not None:
             complain(f"{exporter.written} packets written to {write}")
     return 0
